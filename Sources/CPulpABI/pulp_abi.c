@@ -1,0 +1,2 @@
+/* Headers only; SwiftPM wants a source file. Compiling this checks the assertions. */
+#include "pulp_abi.h"

@@ -1,0 +1,3 @@
+import Testing
+@testable import LuaBridge
+@Test func builds() { }

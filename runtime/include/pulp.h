@@ -1,0 +1,1 @@
+/* The runtime has no C API: its contract is CPulpABI. */
