@@ -1,0 +1,2 @@
+/* One function on which several versions are stacked. */
+int version(void) { return 0; }

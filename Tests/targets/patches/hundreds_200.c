@@ -1,0 +1,1 @@
+int hundreds_200(void) { return 200; }

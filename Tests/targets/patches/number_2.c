@@ -1,0 +1,1 @@
+int number_2(void) { return 2; }

@@ -1,0 +1,1 @@
+int version_1(void) { return 1; }

@@ -1,0 +1,1 @@
+int version_2(void) { return 2; }

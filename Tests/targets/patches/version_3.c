@@ -1,0 +1,1 @@
+int version_3(void) { return 3; }
