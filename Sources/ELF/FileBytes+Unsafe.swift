@@ -1,0 +1,94 @@
+import Diagnostics
+import Glibc
+
+/// Device and inode: which file this is, whatever it is called.
+public struct FileIdentity: Hashable, Sendable {
+  public let device: UInt64
+  public let inode: UInt64
+  public init(device: UInt64, inode: UInt64) {
+    self.device = device
+    self.inode = inode
+  }
+}
+
+/// A regular file that was opened once. What is checked through it is what is used: the path is never opened again.
+///
+/// Read with pread(2), not mapped: a mapped file that somebody truncates meanwhile would raise SIGBUS in us.
+public final class FileBytes {
+  public let path: String
+  public let descriptor: Int32
+  public let identity: FileIdentity
+  /// Size in bytes when the file was opened.
+  public let size: Int
+  /// Permission bits, as chmod(2) takes them.
+  public let mode: UInt32
+  public let owner: UInt32
+  public let group: UInt32
+  /// Modification time in nanoseconds since 1970.
+  public let modified: Int64
+
+  /// Throws `file.unreadable` for anything but a readable regular file. Does not block on a FIFO.
+  public convenience init(path: String) throws(CodedError) {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw FileBytes.failure(path, String(cString: strerror(errno))) }
+    try self.init(adopting: descriptor, path: path)
+  }
+
+  /// Takes over `descriptor` (closed with this object, and when this throws). `path` is only for messages.
+  public init(adopting descriptor: Int32, path: String) throws(CodedError) {
+    var facts = stat()
+    guard fstat(descriptor, &facts) == 0 else {
+      let reason = String(cString: strerror(errno))
+      close(descriptor)
+      throw FileBytes.failure(path, reason)
+    }
+    guard facts.st_mode & S_IFMT == S_IFREG else {
+      close(descriptor)
+      throw FileBytes.failure(path, facts.st_mode & S_IFMT == S_IFDIR ? "it is a directory" : "it is not a regular file")
+    }
+    self.path = path
+    self.descriptor = descriptor
+    identity = FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
+    size = Int(facts.st_size)
+    mode = facts.st_mode & 0o7777
+    owner = facts.st_uid
+    group = facts.st_gid
+    modified = Int64(facts.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(facts.st_mtim.tv_nsec)
+  }
+
+  deinit { close(descriptor) }
+
+  /// Exactly `count` bytes from `offset` on. Throws `elf.malformed` when they are not all inside the file, which includes
+  /// a file that became shorter since it was opened.
+  public func read(_ offset: UInt64, count: Int) throws(CodedError) -> [UInt8] {
+    guard count > 0 else { return [] }
+    guard offset <= UInt64(size), UInt64(count) <= UInt64(size) - offset else {
+      throw malformed("\(count) bytes at \(hexadecimal(offset)) lie outside the file")
+    }
+    var failed: Int32 = 0
+    // The only unsafe step: pread fills storage that was allocated for exactly `count` bytes, and the loop never asks for
+    // more than is left.
+    let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+      while filled < count {
+        let got = pread(descriptor, buffer.baseAddress! + filled, count - filled, off_t(offset) + off_t(filled))
+        if got < 0 && errno == EINTR { continue }
+        if got <= 0 {
+          failed = got < 0 ? errno : -1
+          return
+        }
+        filled += got
+      }
+    }
+    if failed > 0 { throw FileBytes.failure(path, String(cString: strerror(failed))) }
+    if failed < 0 { throw malformed("the file became shorter while it was read") }
+    return bytes
+  }
+
+  func malformed(_ reason: String) -> CodedError {
+    CodedError(.elfMalformed, "\(printable(path)): \(reason)", data: ["path": .text(path)])
+  }
+
+  static func failure(_ path: String, _ reason: String) -> CodedError {
+    CodedError(.fileUnreadable, "cannot read \(printable(path)): \(reason)", data: ["path": .text(path)])
+  }
+}
