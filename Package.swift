@@ -33,7 +33,7 @@ let package = Package(
     .systemLibrary(name: "CDw", pkgConfig: "libdw", providers: [.apt(["libdw-dev"])]),
 
     // C shims and the contract with the runtime.
-    .target(name: "CLuaShim", dependencies: ["CLua", "CReadline"]),
+    .target(name: "CLuaShim", dependencies: ["CLua", "CReadline", "CLinux"]),
     .target(name: "CLinux"),
     .target(name: "CPulpABI"),
     .target(
@@ -53,7 +53,7 @@ let package = Package(
     .target(
       name: "LuaBindings", dependencies: ["LuaBridge", "LivePatch", "Inferior", "Tracing", "ELF", "CLinux", "Diagnostics"],
       swiftSettings: swiftSettings),
-    .target(name: "Shell", dependencies: ["LuaBridge", "CLuaShim", "CReadline", "Diagnostics"], swiftSettings: swiftSettings),
+    .target(name: "Shell", dependencies: ["LuaBridge", "CLuaShim", "CLinux", "CReadline", "Diagnostics"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "ulpsh", dependencies: ["Shell", "LuaBindings", "LuaBridge", "Diagnostics"], swiftSettings: swiftSettings,
       linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]),
