@@ -9,7 +9,7 @@ let swiftSettings: [SwiftSetting] = [
 /// The runtime is loaded into other people's processes: it must need libc and nothing else. SwiftPM links every product
 /// through swiftc, which would add the Swift runtime and a RUNPATH; `runtime/link` takes both away again (see its README).
 let runtimeLinkerFlags: [String] = [
-  "-nostartfiles", "-static-stdlib", "-no-toolchain-stdlib-rpath",
+  "-nostartfiles", "-Xclang-linker", "-nostartfiles", "-static-stdlib", "-no-toolchain-stdlib-rpath",
   "-resource-dir", Context.packageDirectory + "/runtime/link",
   "-Xclang-linker", "--ld-path=" + Context.packageDirectory + "/runtime/link/ld",
   "-Xlinker", "--version-script=" + Context.packageDirectory + "/runtime/pulp.map",
@@ -17,7 +17,18 @@ let runtimeLinkerFlags: [String] = [
   "-Xlinker", "--hash-style=both",
   "-Xlinker", "-z", "-Xlinker", "now",
   "-Xlinker", "-z", "-Xlinker", "defs",
+  "-Xlinker", "-z", "-Xlinker", "nodelete",
+  "-Xlinker", "-Bsymbolic",
 ]
+
+/// General registers only and no builtins: SUSE's tool calls the entry points without saving vector state.
+var runtimeCompilerFlags: [String] = [
+  "-fvisibility=hidden", "-O2", "-fno-stack-protector", "-ffunction-sections", "-fno-builtin", "-mgeneral-regs-only",
+]
+#if arch(x86_64)
+  // Marks the library as fit for shadow stacks and IBT: one unmarked preload switches them off for the whole process.
+  runtimeCompilerFlags.append("-fcf-protection=full")
+#endif
 
 let package = Package(
   name: "ulpsh",
@@ -35,11 +46,11 @@ let package = Package(
     // C shims and the contract with the runtime.
     .target(name: "CLuaShim", dependencies: ["CLua", "CReadline", "CLinux"]),
     .target(name: "CLinux"),
-    .target(name: "CPulpABI"),
+    .target(name: "CPulpABI", cSettings: [.unsafeFlags(runtimeCompilerFlags)]),
     .target(
       name: "pulp", dependencies: ["CPulpABI"], path: "runtime", exclude: ["pulp.map", "link"],
       publicHeadersPath: "include",
-      cSettings: [.unsafeFlags(["-fvisibility=hidden", "-O2", "-fno-stack-protector", "-ffunction-sections"])],
+      cSettings: [.unsafeFlags(runtimeCompilerFlags)],
       linkerSettings: [.unsafeFlags(runtimeLinkerFlags)]),
 
     // The tool, lowest layer first.

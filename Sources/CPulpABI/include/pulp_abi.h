@@ -78,6 +78,7 @@ enum pulp_status {
   PULP_ENONEWFUNC = 268,   /* replacement functions not found: all named in the mailbox's text, one a line */
   PULP_ESTATE = 270,       /* an operation is pending */
   PULP_ENOTAPPLIED = 272,
+  PULP_ENOTARGETLIB = 276, /* no library at target_bias */
   PULP_EUSRBLOCKED = 280,
   PULP_EINITFAIL = 282,
   PULP_EDLOPEN = 287,      /* the loader's message is in the mailbox's text */
