@@ -1,0 +1,198 @@
+/* patch.c: one loaded container and the block that describes it. Runs on the carrier, inside a remote call: may call
+ * dlopen, dlsym, dlclose and mmap; no malloc of our own. A block is complete before it is linked, and unlinked before it
+ * is unmapped: whoever reads the list from outside sees whole blocks, or a read that fails.
+ */
+#define _GNU_SOURCE
+#include "runtime.h"
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <time.h>
+
+/* SUSE's tool reads strings in steps of 8 bytes. */
+enum { STRING_SLACK = 8 };
+
+struct pulp_unit *pulp_patch_units(const struct pulp_patch *patch) { return (void *)(uintptr_t)patch->record.units; }
+struct pulp_patch *pulp_patch_first(void) { return (void *)(uintptr_t)PULP_OBSERVE(pulp_patches); }
+struct pulp_patch *pulp_patch_next(const struct pulp_patch *patch) { return (void *)(uintptr_t)patch->next; }
+
+bool pulp_patch_in_force(const struct pulp_patch *patch, uint64_t universe) {
+  return patch->applied_universe <= universe && (!patch->reverted_universe || patch->reverted_universe > universe);
+}
+
+static struct pulp_patch *map_block(const struct pulp_request_patch *from, const char *path, const char *lib_name) {
+  uint64_t units = sizeof(struct pulp_patch), strings = units + from->unit_count * sizeof(struct pulp_unit);
+  size_t path_size = pulp_length(path) + 1, lib_name_size = pulp_length(lib_name) + 1;
+  uint64_t size = (strings + path_size + lib_name_size + STRING_SLACK + 4095) & ~4095ull;
+  char *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (block == MAP_FAILED) return NULL;
+  struct pulp_patch *patch = (void *)block;
+  patch->magic = PULP_PATCH_MAGIC;
+  patch->block_size = size;
+  patch->record.units = from->unit_count ? (uintptr_t)(block + units) : 0;
+  patch->record.container_name = (uintptr_t)(block + strings);
+  patch->record.lib_name = (uintptr_t)(block + strings + path_size);
+  pulp_copy(block + strings, path, path_size);
+  pulp_copy(block + strings + path_size, lib_name, lib_name_size);
+  return patch;
+}
+
+static void fill_block(struct pulp_patch *patch, const struct pulp_request *request,
+                       const struct pulp_request_patch *from) {
+  const struct pulp_request_unit *units = (const void *)((const char *)request + from->units_offset);
+  struct pulp_unit *to = pulp_patch_units(patch);
+  struct timespec now;
+  if (!clock_gettime(CLOCK_REALTIME, &now)) patch->record.time = (uint64_t)now.tv_sec;
+  pulp_copy(patch->record.id, from->id, sizeof from->id);
+  pulp_copy(patch->target_build_id, from->target_build_id, from->target_build_id_size);
+  patch->target_build_id_size = from->target_build_id_size;
+  patch->target_bias = from->target_bias;
+  patch->applied_universe = PULP_NEVER;
+  patch->unit_count = from->unit_count;
+  for (uint32_t index = 0; index < from->unit_count; index++) {
+    to[index].patched_addr = units[index].entry;
+    to[index].point_offset = units[index].point_offset;
+    to[index].next = index + 1 < from->unit_count ? (uintptr_t)&to[index + 1] : 0;
+  }
+}
+
+/* Under the loader's lock: is it the library the request means, do all entries lie in its code, and what do they hold? */
+static uint64_t read_entries(const struct pulp_module *module, void *context) {
+  struct pulp_patch *patch = context;
+  struct pulp_unit *units = pulp_patch_units(patch);
+  if (!pulp_module_is(module, patch->target_build_id, patch->target_build_id_size)) return PULP_EBUILDID;
+  for (uint32_t index = 0; index < patch->unit_count; index++) {
+    uint64_t room = pulp_module_room(module, units[index].patched_addr, PF_R | PF_X);
+    if (room < units[index].point_offset + 2) return PULP_EINVALIDULP;
+    if (room > sizeof units[index].overwritten) room = sizeof units[index].overwritten;
+    pulp_copy(units[index].overwritten, (const void *)(uintptr_t)units[index].patched_addr, room);
+  }
+  return PULP_OK;
+}
+
+static uint64_t check_target(struct pulp_patch *patch, struct pulp_text *text) {
+  uint64_t status = PULP_ENOTARGETLIB;
+  pulp_module_visit(patch->target_bias, NULL, read_entries, patch, &status);
+  if (!status) return status;
+  pulp_text_string(text, (const char *)(uintptr_t)patch->record.lib_name);
+  pulp_text_string(text, status == PULP_ENOTARGETLIB  ? ": not loaded at "
+                         : status == PULP_EBUILDID    ? ": another build ID at "
+                                                      : ": an entry is outside the code of the library at ");
+  pulp_text_number(text, patch->target_bias, 16);
+  return status;
+}
+
+/* A container that the loader has already is only referenced: its constructors do not run again. */
+static uint64_t open_container(struct pulp_patch *patch, struct pulp_text *text) {
+  const char *path = (const char *)(uintptr_t)patch->record.container_name;
+  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+  patch->was_loaded = handle != NULL;
+  if (!handle) handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (handle) {
+    patch->handle = (uintptr_t)handle;
+    return PULP_OK;
+  }
+  const char *reason = dlerror();
+  pulp_text_string(text, reason ? reason : path);
+  return PULP_EDLOPEN;
+}
+
+static uint64_t check_container(struct pulp_patch *patch, const struct pulp_request_patch *from,
+                                struct pulp_text *text) {
+  struct link_map *map = NULL;
+  struct pulp_module module;
+  if (dlinfo((void *)(uintptr_t)patch->handle, RTLD_DI_LINKMAP, &map) || !map ||
+      !pulp_module_find(map->l_addr, map->l_name, &module)) {
+    pulp_text_string(text, "the loader does not list the container");
+    return PULP_EDLOPEN;
+  }
+  patch->container_base = module.bias;
+  patch->container_start = module.start;
+  patch->container_end = module.end;
+  patch->build_id_size = module.build_id_size;
+  pulp_copy(patch->build_id, module.build_id, module.build_id_size);
+  if (pulp_module_is(&module, from->build_id, from->build_id_size)) return PULP_OK;
+  pulp_text_string(text, (const char *)(uintptr_t)patch->record.container_name);
+  pulp_text_string(text, ": what was loaded has another build ID than the file that was checked");
+  return PULP_EBUILDID;
+}
+
+uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_request_patch *from,
+                         struct pulp_text *text, struct pulp_patch **ret) {
+  struct pulp_patch *patch = map_block(from, pulp_request_string(request, from->path_offset),
+                                       pulp_request_string(request, from->lib_name_offset));
+  if (!patch) return PULP_ENOMEM;
+  fill_block(patch, request, from);
+  uint64_t status = check_target(patch, text);
+  if (!status) status = open_container(patch, text);
+  if (!status) status = check_container(patch, from, text);
+  if (!status) {
+    *ret = patch;
+    return PULP_OK;
+  }
+  if (patch->handle) dlclose((void *)(uintptr_t)patch->handle);
+  munmap(patch, patch->block_size);
+  return status;
+}
+
+/* Finds all replacements; names those that are missing, one a line. What dlsym finds in another library is missing. */
+uint64_t pulp_patch_resolve(struct pulp_patch *patch, const struct pulp_request *request,
+                            const struct pulp_request_patch *from, struct pulp_text *text) {
+  const struct pulp_request_unit *wanted = (const void *)((const char *)request + from->units_offset);
+  struct pulp_unit *units = pulp_patch_units(patch);
+  struct pulp_module module;
+  uint64_t status = PULP_OK;
+  if (!pulp_module_find(patch->container_base, NULL, &module)) return PULP_EUNKNOWN;
+  for (uint32_t index = 0; index < patch->unit_count; index++) {
+    const char *name = pulp_request_string(request, wanted[index].new_name_offset);
+    uint64_t address = (uintptr_t)dlsym((void *)(uintptr_t)patch->handle, name);
+    if (address && pulp_module_room(&module, address, PF_X)) {
+      units[index].target_addr = address;
+      continue;
+    }
+    pulp_text_line(text, name);
+    status = PULP_ENONEWFUNC;
+  }
+  return status;
+}
+
+/* Newest first, in all patches; in order of the request, in the operation. */
+void pulp_patch_link(struct pulp_patch *patch) {
+  uint64_t *last = &pulp_operation.first_patch;
+  patch->next = pulp_patches;
+  PULP_PUBLISH(pulp_patches, (uintptr_t)patch);
+  while (*last) last = &((struct pulp_patch *)(uintptr_t)*last)->op_next;
+  PULP_PUBLISH(*last, (uintptr_t)patch);
+}
+
+static void unlink_from(uint64_t *place, uint64_t patch, size_t next_offset) {
+  for (; *place; place = (uint64_t *)(uintptr_t)(*place + next_offset))
+    if (*place == patch) {
+      PULP_PUBLISH(*place, *(uint64_t *)(uintptr_t)(patch + next_offset));
+      return;
+    }
+}
+
+static uint64_t same_build(const struct pulp_module *module, void *context) {
+  struct pulp_patch *patch = context;
+  return module->start == patch->container_start &&
+         pulp_module_is(module, patch->build_id, patch->build_id_size);
+}
+
+/* Gives the container back. dlclose succeeds also when the loader keeps the object (NODELETE, thread-local destructors,
+ * another reference), so the loader's list decides. The block of a kept one stays linked, with handle 0: it says why that
+ * object is there, and dropping it again later looks once more. */
+uint64_t pulp_patch_drop(struct pulp_patch *patch) {
+  uint64_t still_there = 0, address = (uintptr_t)patch;
+  uint64_t handle = patch->handle;
+  PULP_PUBLISH(patch->handle, 0);
+  if (handle && dlclose((void *)(uintptr_t)handle)) return PULP_EUNKNOWN;
+  if (patch->container_end && pulp_module_visit(patch->container_base, NULL, same_build, patch, &still_there) &&
+      still_there)
+    return PULP_STILL_LOADED;
+  unlink_from(&__ulp_state.patches, address, offsetof(struct pulp_patch, record.next));
+  unlink_from(&pulp_operation.first_patch, address, offsetof(struct pulp_patch, op_next));
+  unlink_from(&pulp_patches, address, offsetof(struct pulp_patch, next));
+  munmap(patch, patch->block_size);
+  return PULP_OK;
+}
