@@ -14,6 +14,8 @@ public enum Bindings {
     core.set("runtime_path", installation.runtime)
     core.set("executable_path", installation.executable)
     installErrors(in: state, core: core)
+    FileModule.install(in: state, core: core)
+    SpawnModule.install(in: state, core: core)
     core.preload()
   }
 

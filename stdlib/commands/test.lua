@@ -1,0 +1,197 @@
+--- `ulpsh test`: runs live scenarios, each in an ulpsh of its own with a time limit, and reports in TAP.
+local core = require "ulp.core"
+local spawn = require "ulp.spawn"
+
+local M = {
+  name = "test",
+  summary = "Run live scenarios and report in TAP",
+}
+
+local default_limit = 30
+
+---@class ulp.ScenarioJob
+---@field path string
+---@field limit number seconds
+
+--- What an argparse parser of this command takes.
+function M.configure(parser)
+  parser:argument("path", "Scenario files, or directories of them"):args "+"
+  parser:option("-j --jobs", "Scenarios at the same time", "1"):convert(tonumber)
+  parser:option("--skips", "File with the allowed reasons for skipping, one a line")
+  parser:flag("--verbose", "Show the transcript of every scenario")
+  parser:flag("--inside", "Run one scenario in this very process"):hidden(true)
+end
+
+-- One scenario, in this process
+
+--- Runs the file; the exit status and the last line of the output tell the runner how it went.
+local function run_inside(path)
+  local scenario = require "ulp.scenario"
+  local chunk, syntax = loadfile(path)
+  if not chunk then
+    print("fail: " .. syntax)
+    return 1
+  end
+  local done, err = xpcall(chunk, function(err)
+    if type(err) == "table" and err.skip then return err end
+    return {failure = err, traceback = debug.traceback(nil, 2)}
+  end)
+  local code = 0
+  if not done and err.skip then
+    print("skip: " .. err.skip)
+    code = 77
+  elseif not done then
+    print("fail: " .. tostring(err.failure))
+    print(err.traceback)
+    code = 1
+  elseif scenario.checks + spawn.expectations == 0 then
+    print "fail: the scenario compared nothing"
+    code = 1
+  end
+  for child in pairs(spawn.children) do
+    if code == 1 or M.verbose then
+      local exit = child:wait(0)
+      local fate = exit and (exit.code and "exit code " .. exit.code or "signal " .. tostring(exit.signal)) or "alive"
+      print(("--- %s, %s\n%s"):format(tostring(child), fate, child.transcript))
+    end
+    child:close()
+  end
+  scenario.clean()
+  return code
+end
+
+-- Many scenarios, each in its own process
+
+local function limit_of(path)
+  for line in io.lines(path) do
+    local seconds = line:match "^%-%-%s*timeout:%s*([%d.]+)%s*$"
+    if seconds then return tonumber(seconds) end
+    if not line:match "^%-%-" and not line:match "^#!" then break end
+  end
+  return default_limit
+end
+
+--- The scenario files that the arguments mean, in order; nil and the bad one if there is a bad one.
+local function collect(paths)
+  local jobs = {}
+  for _, path in ipairs(paths) do
+    local names = core.list_directory(path)
+    if names then
+      for _, name in ipairs(names) do
+        if name:match "%.lua$" then jobs[#jobs + 1] = {path = path:gsub("/+$", "") .. "/" .. name} end
+      end
+    else
+      jobs[#jobs + 1] = {path = path}
+    end
+  end
+  for _, job in ipairs(jobs) do
+    local file = io.open(job.path)
+    if not file then return nil, job.path end
+    file:close()
+    job.limit = limit_of(job.path)
+  end
+  return jobs
+end
+
+local function allowed_skips(options)
+  local allowed = {}
+  local file = io.open(options.skips or (options.path[1]:gsub("/+$", "") .. "/allowed-skips"))
+  if not file then return allowed end
+  for line in file:lines() do if line ~= "" and line:sub(1, 1) ~= "#" then allowed[line] = true end end
+  file:close()
+  return allowed
+end
+
+local function start(job, options)
+  local command = {core.executable_path, "test", "--inside", job.path, timeout = job.limit}
+  if options.verbose then table.insert(command, 4, "--verbose") end
+  job.started, job.output = core.clock(), ""
+  job.child = spawn(command)
+end
+
+--- How a job that ended went: "passed", "failed" or "skipped", and why.
+local function verdict(job, exit, allowed)
+  local output = job.output
+  if not exit then return "failed", ("still running after %g s, killed"):format(job.limit), output end
+  if exit.signal then return "failed", ("ended by signal %d"):format(exit.signal), output end
+  if exit.code == 77 then
+    local reason = output:match "skip: ([^\n]*)" or "no reason"
+    if allowed[reason] then return "skipped", reason, output end
+    return "failed", "skipped for a reason that is not allowed: " .. reason, output
+  end
+  if exit.code == 0 then return "passed", nil, output end
+  return "failed", output:match "fail: ([^\n]*)" or "exit code " .. tostring(exit.code), output
+end
+
+local function report(number, job, state, why, output, verbose)
+  local took = core.clock() - job.started
+  local name = job.path:match "([^/]*)%.lua$" or job.path
+  local line = ("%s %d - %s"):format(state == "failed" and "not ok" or "ok", number, name)
+  print(line .. (state == "skipped" and " # SKIP " .. why or (" # %.1f s"):format(took)))
+  if state == "failed" or verbose then
+    if why then print("# " .. why) end
+    for text in (output .. "\n"):gmatch "(.-)\n" do if text ~= "" then print("# " .. text) end end
+  end
+  io.stdout:flush()
+end
+
+--- Runs the jobs, at most `options.jobs` at a time, and reports each when it is over.
+local function run_all(jobs, options)
+  local allowed = allowed_skips(options)
+  local counts, running, following, reported = {passed = 0, failed = 0, skipped = 0}, {}, 1, 0
+  core.adopt_orphans()
+  print("1.." .. #jobs)
+  while reported < #jobs do
+    while #running < math.max(1, options.jobs) and jobs[following] do
+      start(jobs[following], options)
+      running[#running + 1] = jobs[following]
+      following = following + 1
+    end
+    local raw = {}
+    for _, job in ipairs(running) do raw[#raw + 1] = job.child.raw end
+    core.wait_any(raw, 0.1)
+    for index = #running, 1, -1 do
+      local job = running[index]
+      local exit = job.child:wait(0)
+      job.output = job.output .. job.child:drain()
+      if exit or core.clock() - job.started > job.limit then
+        local state, why, output = verdict(job, exit, allowed)
+        job.child:kill()
+        job.child:close()
+        table.remove(running, index)
+        -- What the scenario started and left behind is ours now; nothing of it may disturb the next one.
+        local known = {}
+        for _, other in ipairs(running) do known[#known + 1] = other.child.pid end
+        local left = core.kill_orphans(known)
+        if left > 0 and state == "passed" then
+          state, why = "failed", ("left %d processes behind"):format(left)
+        end
+        counts[state] = counts[state] + 1
+        reported = reported + 1
+        report(reported, job, state, why, output, options.verbose)
+      end
+    end
+  end
+  print(("%d passed, %d failed, %d skipped"):format(counts.passed, counts.failed, counts.skipped))
+  return counts.failed == 0 and 0 or 1
+end
+
+--- Runs the command; returns the exit status.
+---@param options {path: string[], jobs: integer, skips?: string, verbose?: boolean, inside?: boolean}
+---@return integer
+function M.run(options)
+  M.verbose = options.verbose
+  if options.inside then return run_inside(options.path[1]) end
+  local jobs, missing = collect(options.path)
+  if not jobs then
+    io.stderr:write(("ulpsh test: cannot read %s\n"):format(missing))
+    return 2
+  end
+  if #jobs == 0 then
+    io.stderr:write "ulpsh test: no scenario found\n"
+    return 4
+  end
+  return run_all(jobs, options)
+end
+
+return M

@@ -1,0 +1,297 @@
+--- What a live scenario is written with. A scenario is one Lua file that starts targets, patches them, and raises an
+--- error where the world differs from what it expects; `ulpsh test` runs each in a process of its own.
+---
+---     -- timeout: 60
+---     local t = require "ulp.scenario"
+---     local c <close> = t.target {"numserv", preload = true}
+---     c:ask("dozen", "12\n", {reject = "13"})
+local core = require "ulp.core"
+local spawn = require "ulp.spawn"
+
+local M = {}
+
+--- How many comparisons were made; with `spawn.expectations` the proof that a scenario tested something.
+M.checks = 0
+
+--- Where the test targets were built.
+M.targets = os.getenv "ULPSH_TARGETS" or ".build/targets"
+
+local temporary -- directory of this scenario, made when first needed
+
+-- Comparisons
+
+local function show(value)
+  if type(value) == "string" then return ("%q"):format(value) end
+  if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then return tostring(value) end
+  local parts = {}
+  for key, member in pairs(value) do parts[#parts + 1] = ("%s=%s"):format(key, show(member)) end
+  table.sort(parts)
+  return "{" .. table.concat(parts, ", ") .. "}"
+end
+
+local function same(left, right)
+  if type(left) ~= "table" or type(right) ~= "table" then return left == right end
+  for key, value in pairs(left) do if not same(value, right[key]) then return false end end
+  for key in pairs(right) do if left[key] == nil then return false end end
+  return true
+end
+
+--- Fails unless `value` is true for Lua; returns it.
+---@generic T
+---@param value T
+---@param what? string what was expected, for the report
+---@return T
+function M.ok(value, what)
+  M.checks = M.checks + 1
+  if not value then error((what or "a condition") .. ": does not hold", 2) end
+  return value
+end
+
+--- Fails unless both values are the same; tables are compared by content.
+function M.eq(found, expected, what)
+  M.checks = M.checks + 1
+  if not same(found, expected) then
+    error(("%s: expected %s, found %s"):format(what or "values differ", show(expected), show(found)), 2)
+  end
+end
+
+--- Fails unless `action` raises an error with this code, or returns `nil` and one; returns the error.
+---@param code string
+---@param action fun(): any
+---@return table err
+function M.raises(code, action)
+  M.checks = M.checks + 1
+  local results = table.pack(pcall(action))
+  local err = results[2]
+  if results[1] then
+    if results[2] ~= nil or results[3] == nil then
+      error(("expected the error %s, but it went well: %s"):format(code, show(results[2])), 2)
+    end
+    err = results[3]
+  end
+  if type(err) ~= "table" or err.code ~= code then
+    error(("expected the error %s, found: %s"):format(code, tostring(err)), 2)
+  end
+  if not err.message or err.message == "" or not err.hint or err.hint == "" then
+    error(("the error %s lacks its message or its hint"):format(code), 2)
+  end
+  return err
+end
+
+--- Fails unless the two results of a transition have this state; the report shows the whole result.
+function M.state(result, expected, what)
+  M.checks = M.checks + 1
+  if type(result) ~= "table" or result.state ~= expected then
+    error(("%s: expected the state %s, found %s"):format(what or "result", expected, show(result)), 2)
+  end
+  return result
+end
+
+--- Ends the scenario as skipped. The reason must be in the list of allowed skips, or the runner counts a failure.
+---@param reason string the missing capability
+function M.skip(reason) error({skip = reason}, 0) end
+
+-- Targets and patches
+
+--- The path of something built from Tests/targets.
+function M.path(name)
+  if M.targets:sub(1, 1) ~= "/" then M.targets = core.absolute_path(M.targets) end
+  return M.targets .. "/" .. name
+end
+
+--- Starts a target and waits until it says that it is ready. Options are those of `ulp.spawn`; the runtime is preloaded
+--- unless `preload = false`.
+---@param options ulp.SpawnOptions|string
+---@return ulp.Spawned
+function M.target(options)
+  if type(options) == "string" then options = {options} end
+  local request = {preload = true}
+  for key, value in pairs(options) do request[key] = value end
+  request[1] = M.path(options[1])
+  local child = spawn(request)
+  child:expect "ready\n"
+  return child
+end
+
+local function read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+local function write_file(path, text)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  assert(file:close())
+  return path
+end
+
+M.read_file, M.write_file = read_file, write_file
+
+--- A directory that is removed when the scenario ends.
+function M.directory()
+  if not temporary then temporary = core.make_temporary_directory "ulpsh-scenario-" end
+  return temporary
+end
+
+--- Removes what the scenario has left in the file system. The runner calls it.
+function M.clean()
+  if temporary then core.remove_tree(temporary) end
+  temporary = nil
+end
+
+---@class ulp.PatchOptions
+---@field target? string path of the target library to pack against, instead of the description's
+---@field units? string[] lines `old:new` instead of the description's
+---@field as? string name of the packed file
+
+--- Packs the live patch described by NAME.dsc of the targets and returns the container's path. The parts are copied first, so
+--- that every call gives a file of its own.
+---@param name string
+---@param options? ulp.PatchOptions
+function M.patch(name, options)
+  options = options or {}
+  local lines = {}
+  for line in read_file(M.path(name .. ".dsc")):gmatch "[^\n]+" do lines[#lines + 1] = line end
+  local container = M.directory() .. "/" .. (options.as or name) .. ".so"
+  write_file(container, read_file(M.path(lines[1])))
+  lines[1] = container
+  lines[2] = "@" .. (options.target or M.path(lines[2]:sub(2)))
+  if options.units then lines = table.move(options.units, 1, #options.units, 3, {lines[1], lines[2]}) end
+  local description = write_file(container:gsub("%.so$", ".dsc"), table.concat(lines, "\n") .. "\n")
+  local packed = require("ulp").pack(description)
+  return type(packed) == "string" and packed or container
+end
+
+-- The target as the kernel shows it; none of this goes through what is tested
+
+local function each_thread(pid)
+  local tids, index = core.list_directory(("/proc/%d/task"):format(pid)) or {}, 0
+  return function()
+    index = index + 1
+    return tids[index] and tonumber(tids[index])
+  end
+end
+
+local function status_of(pid, tid)
+  local file = io.open(("/proc/%d/task/%d/status"):format(pid, tid))
+  if not file then return nil end
+  local fields = {}
+  for line in file:lines() do
+    local name, value = line:match "^(%w+):%s*(.*)$"
+    if name then fields[name] = value end
+  end
+  file:close()
+  return fields.State and fields
+end
+
+--- The state letter of every thread, in one string: cheap enough to be sampled in a loop.
+function M.states(pid)
+  local letters = {}
+  for tid in each_thread(pid) do
+    local file = io.open(("/proc/%d/task/%d/stat"):format(pid, tid))
+    local line = file and file:read "a" or ""
+    if file then file:close() end
+    letters[#letters + 1] = line:match "^.*%) (%a)" or ""
+  end
+  return table.concat(letters)
+end
+
+--- Fails if any thread of the process is stopped or traced, or if the process is gone.
+function M.unharmed(pid)
+  M.checks = M.checks + 1
+  local count = 0
+  for tid in each_thread(pid) do
+    local status = status_of(pid, tid)
+    if status then
+      count = count + 1
+      local state = status.State:sub(1, 1)
+      if not (state == "Z" and tid == pid) and not state:find "[RSDI]" then
+        error(("thread %d of %d is in state %s"):format(tid, pid, status.State), 2)
+      end
+      if status.TracerPid ~= "0" then
+        error(("thread %d of %d is traced by %s"):format(tid, pid, status.TracerPid), 2)
+      end
+    end
+  end
+  if count == 0 then error(("process %d is gone"):format(pid), 2) end
+end
+
+local function mappings(pid)
+  local rows = {}
+  local file = assert(io.open(("/proc/%d/maps"):format(pid)))
+  for line in file:lines() do
+    local first, last, mode, path = line:match "^(%x+)%-(%x+) (%S+) %x+ %S+ %d+%s*(.*)$"
+    rows[#rows + 1] = {first = tonumber(first, 16), last = tonumber(last, 16), mode = mode, path = path}
+  end
+  file:close()
+  return rows
+end
+
+--- The executable bytes of a library as they are in the process's memory.
+---@param library string the file's name
+---@return string
+function M.text(pid, library)
+  local memory = assert(io.open(("/proc/%d/mem"):format(pid), "rb"))
+  local parts = {}
+  for _, row in ipairs(mappings(pid)) do
+    if row.mode:find "x" and row.path:match "[^/]*$" == library then
+      assert(memory:seek("set", row.first))
+      parts[#parts + 1] = memory:read(row.last - row.first)
+    end
+  end
+  memory:close()
+  if #parts == 0 then error(("%s is not mapped in %d"):format(library, pid), 2) end
+  return table.concat(parts)
+end
+
+--- What a refused or undone operation must leave as it was: signal masks and actions of every thread, the protections of
+--- every file's mappings, the descriptors, and the text of every library.
+function M.snapshot(pid)
+  local shot = {threads = {}, files = {}, text = {}, descriptors = core.list_directory(("/proc/%d/fd"):format(pid))}
+  for tid in each_thread(pid) do
+    local status = status_of(pid, tid)
+    if status then
+      shot.threads[tid] = ("%s %s %s %s"):format(status.SigBlk, status.SigIgn, status.SigCgt, status.Name)
+    end
+  end
+  for _, row in ipairs(mappings(pid)) do
+    if row.path:sub(1, 1) == "/" then
+      shot.files[#shot.files + 1] = ("%x-%x %s %s"):format(row.first, row.last, row.mode, row.path)
+      local name = row.path:match "[^/]*$"
+      if row.mode:find "x" and not shot.text[name] then shot.text[name] = M.text(pid, name) end
+    end
+  end
+  return shot
+end
+
+--- Fails unless the process is as it was at the snapshot, byte for byte.
+function M.unchanged(pid, before)
+  M.unharmed(pid)
+  local after = M.snapshot(pid)
+  for name in pairs(before.text) do
+    if after.text[name] ~= before.text[name] then error(("the text of %s was changed"):format(name), 2) end
+  end
+  before.text, after.text = {}, {}
+  M.eq(after, before, "the process was changed")
+end
+
+-- The tool under test, as a process of its own
+
+--- Starts another ulpsh, by default without the terminal. Its errors join its output.
+---@param options ulp.SpawnOptions the arguments first
+---@return ulp.Spawned
+function M.ulpsh(options)
+  local request = {core.executable_path}
+  for key, value in pairs(options) do
+    if math.type(key) == "integer" then request[key + 1] = value else request[key] = value end
+  end
+  return spawn(request)
+end
+
+M.spawn = spawn
+M.sleep = core.sleep
+M.clock = core.clock
+
+return M
