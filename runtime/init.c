@@ -4,8 +4,11 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
-#include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#ifdef __x86_64__
+#include "arch/x86_64/syscall.h"
+#endif
 
 #define GUARD_SIZE 4096u
 
@@ -13,14 +16,15 @@
 
 /* The stack of remote calls, with a guard page below: a callee that overruns it faults instead of writing elsewhere. */
 static void map_call_stack(struct pulp_ext *ext) {
-  char *stack = mmap(NULL, GUARD_SIZE + PULP_CALL_STACK_SIZE, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-  if (stack == MAP_FAILED) return;
-  if (mprotect(stack, GUARD_SIZE, PROT_NONE)) {
-    munmap(stack, GUARD_SIZE + PULP_CALL_STACK_SIZE);
+  long size = GUARD_SIZE + PULP_CALL_STACK_SIZE;
+  long stack = pulp_syscall(SYS_mmap, 0, size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  if (stack < 0 && stack > -4096) return;
+  if (pulp_syscall(SYS_mprotect, stack, GUARD_SIZE, PROT_NONE, 0, 0, 0)) {
+    pulp_syscall(SYS_munmap, stack, size, 0, 0, 0, 0);
     return;
   }
-  ext->call_stack_bottom = ADDRESS(stack) + GUARD_SIZE;
+  ext->call_stack_bottom = (uint64_t)stack + GUARD_SIZE;
   ext->call_stack_top = ext->call_stack_bottom + PULP_CALL_STACK_SIZE;
 }
 
@@ -55,7 +59,6 @@ static void fill_ext(struct pulp_ext *ext) {
 }
 
 __attribute__((constructor)) static void initialise(void) {
-  int saved = errno;
   if (__ulp_state.load_state) return;
   pulp_universe = 1; /* so that a pin of 0 can mean "none" */
   __ulp_insn_queue.version = 1;
@@ -64,5 +67,4 @@ __attribute__((constructor)) static void initialise(void) {
   pulp_message("libpulp loaded...\n");
   __ulp_error_state = pulp_optout_state();
   PULP_PUBLISH(__ulp_state.load_state, 1);
-  errno = saved;
 }

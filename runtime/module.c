@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "runtime.h"
 #include <link.h>
-#include <string.h>
 
 enum { NOTE_BUILD_ID = 3 };
 #define PAGE_MASK 4095ull
@@ -63,12 +62,18 @@ static void describe(struct pulp_module *module, const struct dl_phdr_info *info
   }
 }
 
+static bool same_name(const char *a, const char *b) {
+  size_t length = pulp_length(a);
+  return length == pulp_length(b) && pulp_equal(a, b, length);
+}
+
 static int visit(struct dl_phdr_info *info, size_t size, void *context) {
   struct search *search = context;
   if (size < offsetof(struct dl_phdr_info, dlpi_tls_data)) return 0;
   if (info->dlpi_addr != search->bias) return 0;
-  if (search->name && strcmp(search->name, info->dlpi_name)) return 0;
-  struct pulp_module module = {0};
+  if (search->name && !same_name(search->name, info->dlpi_name)) return 0;
+  struct pulp_module module;
+  pulp_zero(&module, sizeof module);
   describe(&module, info);
   search->found = true;
   search->result = search->visitor(&module, search->context);

@@ -7,26 +7,32 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
-#include <string.h>
 #include <unistd.h>
 
 extern char **environ; /* not getenv: hosts such as bash bring their own */
 
-static const char *variable(const char *name) {
-  size_t length = strlen(name);
-  for (char **entry = environ; entry && *entry; entry++)
-    if (!strncmp(*entry, name, length) && (*entry)[length] == '=') return *entry + length + 1;
-  return NULL;
+/* Up to the character or the end. */
+static size_t span(const char *text, char end) {
+  size_t length = 0;
+  while (text[length] && text[length] != end) length++;
+  return length;
+}
+
+/* The value, when the entry is NAME=value. */
+static const char *value_of(const char *entry, const char *name) {
+  while (*name && *entry == *name) entry++, name++;
+  return *name || *entry != '=' ? NULL : entry + 1;
 }
 
 /* Calls `matches` with each colon-separated pattern until one says yes. */
 static bool any_pattern(const char *list, bool (*matches)(const char *pattern, void *context), void *context) {
   char pattern[PATH_MAX];
   while (*list) {
-    size_t length = strcspn(list, ":");
+    size_t length = span(list, ':');
     if (length && length < sizeof pattern) {
       pulp_copy(pattern, list, length);
       pattern[length] = 0;
@@ -67,11 +73,12 @@ static bool parse_number(const char *text, size_t length, uint64_t *ret) {
 }
 
 static bool line_names(struct identity *who, const char *line) {
-  size_t name = strcspn(line, ":");
+  size_t name = span(line, ':');
   if (!line[name] || !name || name >= sizeof who->name) return false;
-  const char *number = strchr(line + name + 1, ':');
+  const char *number = line + name + 1;
   uint64_t value;
-  if (!number || !parse_number(number + 1, strcspn(number + 1, ":"), &value) || value != who->number) return false;
+  number += span(number, ':');
+  if (!*number || !parse_number(number + 1, span(number + 1, ':'), &value) || value != who->number) return false;
   pulp_copy(who->name, line, name);
   who->name[name] = 0;
   return who->known = true;
@@ -101,7 +108,7 @@ found:
 static bool matches_identity(const char *pattern, void *context) {
   struct identity *who = context;
   uint64_t number;
-  if (parse_number(pattern, strlen(pattern), &number)) return number == who->number;
+  if (parse_number(pattern, pulp_length(pattern), &number)) return number == who->number;
   if (!who->looked_up) look_up(who);
   if (who->known) return !fnmatch(pattern, who->name, FNM_EXTMATCH);
   pulp_message("ulp: patching is disabled: a LIBPULP_DISABLE_ON pattern names users or groups, "
@@ -109,14 +116,37 @@ static bool matches_identity(const char *pattern, void *context) {
   return true;
 }
 
-int32_t pulp_optout_state(void) {
-  const char *list = variable("LIBPULP_DISABLE_ON_PATH");
-  if (list && path_is_listed(list)) return PULP_EUSRBLOCKED;
-  struct identity user = {.file = "/etc/passwd", .number = getuid()};
-  if ((list = variable("LIBPULP_DISABLE_ON_USERS")) && any_pattern(list, matches_identity, &user))
-    return PULP_EUSRBLOCKED;
-  struct identity group = {.file = "/etc/group", .number = getgid()};
-  if ((list = variable("LIBPULP_DISABLE_ON_GROUPS")) && any_pattern(list, matches_identity, &group))
-    return PULP_EUSRBLOCKED;
+static bool user_is_listed(const char *list) {
+  struct identity user;
+  pulp_zero(&user, sizeof user);
+  user.file = "/etc/passwd";
+  user.number = getuid();
+  return any_pattern(list, matches_identity, &user);
+}
+
+static bool group_is_listed(const char *list) {
+  struct identity group;
+  pulp_zero(&group, sizeof group);
+  group.file = "/etc/group";
+  group.number = getgid();
+  return any_pattern(list, matches_identity, &group);
+}
+
+static int32_t state_for(const char *entry) {
+  const char *list;
+  if ((list = value_of(entry, "LIBPULP_DISABLE_ON_PATH")) && path_is_listed(list)) return PULP_EUSRBLOCKED;
+  if ((list = value_of(entry, "LIBPULP_DISABLE_ON_USERS")) && user_is_listed(list)) return PULP_EUSRBLOCKED;
+  if ((list = value_of(entry, "LIBPULP_DISABLE_ON_GROUPS")) && group_is_listed(list)) return PULP_EUSRBLOCKED;
   return 0;
+}
+
+int32_t pulp_optout_state(void) {
+  int32_t state = 0;
+  for (char **entry = environ; !state && entry && *entry; entry++) {
+    if ((*entry)[0] != 'L' || (*entry)[1] != 'I') continue;
+    int saved = errno; /* the host's, should it be running already */
+    state = state_for(*entry);
+    errno = saved;
+  }
+  return state;
 }

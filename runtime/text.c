@@ -1,5 +1,6 @@
 /* text.c: bytes and short texts without libc. Runs inside the target, also behind SUSE's entry points, whose caller
- * saves no vector registers: libc's memcpy and strlen would use those, so the few loops needed are here.
+ * saves no vector registers: libc's memcpy and strlen would use those, so the few loops needed are here. (They are also
+ * functions chosen at load time: needing one makes the loader run through pages of libc at every start.)
  */
 #include "runtime.h"
 

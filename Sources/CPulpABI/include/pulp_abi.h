@@ -86,7 +86,9 @@ enum pulp_status {
   PULP_EPOOLFULL = 400,
   PULP_ENOMEM = 401,
   PULP_ENOREFERENCE = 402, /* reference variables not found: all named in the mailbox's text */
-  PULP_STILL_LOADED = 403, /* unload: dlclose succeeded but the loader keeps the container */
+  /* unload: dlclose succeeded but the loader keeps the container. Its block stays in `patches` with handle 0; unload may
+   * be called again, and gives the block back once the container is gone. */
+  PULP_STILL_LOADED = 403,
 };
 
 /* An operation: the transition of one process from universe U to U + 1. It outlives the tool. */
@@ -204,7 +206,9 @@ struct pulp_ext {
   uint64_t request;              /* where pulp_request goes: __ulp_metadata_buffer */
   uint64_t request_size;
   uint64_t stage;                /* uint64_t stage(void): pulp_status */
-  uint64_t unload;               /* uint64_t unload(struct pulp_patch *): pulp_status; dlclose, unlink, unmap */
+  /* uint64_t unload(struct pulp_patch *): pulp_status; dlclose, unlink (from `patches`, the operation and `state`), unmap.
+   * PULP_ESTATE while the patch is in force or any slot's new or old target lies in the container: zero those first. */
+  uint64_t unload;
   uint64_t pin_offset;           /* offset of the thread's pinned universe from its thread pointer */
   uint64_t error_state;          /* int32_t: __ulp_error_state */
   uint64_t messages;             /* struct pulp_msg_queue */
@@ -212,7 +216,9 @@ struct pulp_ext {
 };
 
 /* What the tool asks stage() to do. Offsets are from the start of the request; strings are NUL-terminated. The runtime
- * trusts none of them: every offset and count is checked against `size`. */
+ * trusts none of them: every offset and count is checked against `size`. The arrays of structures are 8-byte aligned;
+ * strings have less than 16384 bytes; a path is absolute. Build IDs are compared as they are: size 0 means "has none".
+ * Entries must lie in the code, references in the mapping, of the library at target_bias. */
 struct pulp_request {
   uint32_t magic, version;
   uint32_t size;

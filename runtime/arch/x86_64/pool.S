@@ -9,8 +9,11 @@
 #if __has_include(<cet.h>)
 #include <cet.h>
 #endif
-        .text
-        .balign 64
+        # A section of its own, so far from .text that the linker begins a new segment for it: the kernel maps the pages
+        # around a fault along with it, up to 64 KiB but never beyond the mapping. Next to .text, running our code would
+        # make 128 KiB of stubs resident.
+        .section .pulp_pool, "ax", @progbits
+        .balign 65536
         .globl  pulp_pool_start, pulp_pool_end
         .hidden pulp_pool_start, pulp_pool_end
         .type   pulp_pool_start, @function
