@@ -56,7 +56,7 @@ let package = Package(
     // The tool, lowest layer first.
     .target(name: "Diagnostics", swiftSettings: swiftSettings),
     .target(name: "ELF", dependencies: ["CElf", "Diagnostics"], swiftSettings: swiftSettings),
-    .target(name: "Tracing", dependencies: ["CLinux", "Diagnostics"], swiftSettings: swiftSettings),
+    .target(name: "Tracing", dependencies: ["CLinux", "CPulpABI", "Diagnostics"], swiftSettings: swiftSettings),
     .target(name: "Inferior", dependencies: ["Tracing", "ELF", "CDw", "CLinux", "Diagnostics"], swiftSettings: swiftSettings),
     .target(
       name: "LivePatch", dependencies: ["Inferior", "Tracing", "ELF", "CPulpABI", "Diagnostics"], swiftSettings: swiftSettings),

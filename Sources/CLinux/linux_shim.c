@@ -1,1 +1,189 @@
+#define _GNU_SOURCE
 #include "linux_shim.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+#ifndef PTRACE_SECCOMP_GET_FILTER
+#define PTRACE_SECCOMP_GET_FILTER 0x420c
+#endif
+
+static uint64_t steps;
+static uint64_t die_at = UINT64_MAX;
+
+uint64_t ul_step_count(void) { return steps; }
+
+uint64_t ul_step(void) {
+  if (die_at == UINT64_MAX) {
+    const char *text = getenv("ULPSH_DIE_AT");
+    die_at = text ? strtoull(text, NULL, 10) : 0;
+  }
+  steps++;
+  if (die_at != 0 && steps == die_at) kill(getpid(), SIGKILL);
+  return steps;
+}
+
+static long request(long number, pid_t tid, void *address, void *data) {
+  ul_step();
+  long result = syscall(SYS_ptrace, number, tid, address, data);
+  return result < 0 ? -errno : result;
+}
+
+long ul_seize(pid_t tid) { return request(PTRACE_SEIZE, tid, NULL, NULL); }
+long ul_interrupt(pid_t tid) { return request(PTRACE_INTERRUPT, tid, NULL, NULL); }
+long ul_continue(pid_t tid, int signal) { return request(PTRACE_CONT, tid, NULL, (void *)(long)signal); }
+long ul_detach(pid_t tid, int signal) { return request(PTRACE_DETACH, tid, NULL, (void *)(long)signal); }
+long ul_listen(pid_t tid) { return request(PTRACE_LISTEN, tid, NULL, NULL); }
+
+long ul_get_registers(pid_t tid, struct user_regs_struct *registers) {
+  return request(PTRACE_GETREGS, tid, NULL, registers);
+}
+
+long ul_set_registers(pid_t tid, const struct user_regs_struct *registers) {
+  return request(PTRACE_SETREGS, tid, NULL, (void *)registers);
+}
+
+long ul_get_xstate(pid_t tid, void *buffer, size_t size) {
+  struct iovec vector = {buffer, size};
+  long result = request(PTRACE_GETREGSET, tid, (void *)(long)NT_X86_XSTATE, &vector);
+  return result < 0 ? result : (long)vector.iov_len;
+}
+
+long ul_set_xstate(pid_t tid, const void *buffer, size_t size) {
+  struct iovec vector = {(void *)buffer, size};
+  return request(PTRACE_SETREGSET, tid, (void *)(long)NT_X86_XSTATE, &vector);
+}
+
+long ul_get_signal_mask(pid_t tid, uint64_t *mask) {
+  return request(PTRACE_GETSIGMASK, tid, (void *)sizeof *mask, mask);
+}
+
+long ul_set_signal_mask(pid_t tid, uint64_t mask) {
+  return request(PTRACE_SETSIGMASK, tid, (void *)sizeof mask, &mask);
+}
+
+long ul_get_rseq_area(pid_t tid, uint64_t *address) {
+  struct {
+    uint64_t pointer;
+    uint32_t size, signature, flags, padding;
+  } configuration = {0};
+  *address = 0;
+  long result = request(PTRACE_GET_RSEQ_CONFIGURATION, tid, (void *)sizeof configuration, &configuration);
+  if (result < 0) return result;
+  *address = configuration.pointer;
+  return 0;
+}
+
+long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address) {
+  siginfo_t info;
+  long result = request(PTRACE_GETSIGINFO, tid, NULL, &info);
+  if (result < 0) return result;
+  *number = info.si_signo;
+  *code = info.si_code;
+  *address = (uint64_t)(uintptr_t)info.si_addr;
+  return 0;
+}
+
+long ul_get_seccomp_filter(pid_t tid, unsigned index, void *buffer, size_t capacity) {
+  long count = request(PTRACE_SECCOMP_GET_FILTER, tid, (void *)(unsigned long)index, NULL);
+  if (count < 0) return count;
+  if ((size_t)count > capacity) return -E2BIG;
+  return request(PTRACE_SECCOMP_GET_FILTER, tid, (void *)(unsigned long)index, buffer);
+}
+
+long ul_poke(pid_t tid, uint64_t address, uint64_t word) {
+  return request(PTRACE_POKEDATA, tid, (void *)address, (void *)word);
+}
+
+static void decode(int raw, struct ul_wait_status *status) {
+  *status = (struct ul_wait_status){0};
+  if (WIFSTOPPED(raw)) {
+    status->kind = UL_WAIT_STOPPED;
+    status->signal = WSTOPSIG(raw);
+    status->event = (raw >> 16) & 0xff;
+  } else if (WIFSIGNALED(raw)) {
+    status->kind = UL_WAIT_KILLED;
+    status->signal = WTERMSIG(raw);
+  } else {
+    status->kind = UL_WAIT_EXITED;
+    status->exit_code = WEXITSTATUS(raw);
+  }
+}
+
+long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
+  int raw = 0;
+  *status = (struct ul_wait_status){0};
+  pid_t result = waitpid(tid, &raw, __WALL | (block ? 0 : WNOHANG));
+  if (result < 0) return -errno;
+  if (result == 0) return 0;
+  decode(raw, status);
+  return result;
+}
+
+long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count) {
+  struct iovec to = {local, count}, from = {(void *)remote, count};
+  ssize_t result = process_vm_readv(pid, &to, 1, &from, 1, 0);
+  return result < 0 ? -errno : result;
+}
+
+long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count) {
+  ul_step();
+  struct iovec from = {(void *)local, count}, to = {(void *)remote, count};
+  ssize_t result = process_vm_writev(pid, &from, 1, &to, 1, 0);
+  return result < 0 ? -errno : result;
+}
+
+long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count) {
+  ul_step();
+  ssize_t result = pwrite(fd, local, count, (off_t)remote);
+  return result < 0 ? -errno : result;
+}
+
+long ul_pidfd_open(pid_t pid) {
+  long result = syscall(SYS_pidfd_open, pid, 0);
+  return result < 0 ? -errno : result;
+}
+
+int ul_pidfd_ended(int fd) {
+  struct pollfd entry = {fd, POLLIN, 0};
+  return poll(&entry, 1, 0) > 0;
+}
+
+long ul_getdents(int fd, void *buffer, size_t size) {
+  long result = syscall(SYS_getdents64, fd, buffer, size);
+  return result < 0 ? -errno : result;
+}
+
+uint64_t ul_monotonic_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int ul_has_pending_signal(pid_t tid) {
+  uint64_t mask = 0;
+  if (ul_get_signal_mask(tid, &mask) < 0) return 1;
+  for (unsigned shared = 0; shared <= 1; shared++) {
+    siginfo_t found[16];
+    struct __ptrace_peeksiginfo_args window = {0, shared ? PTRACE_PEEKSIGINFO_SHARED : 0, 16};
+    long count;
+    while ((count = request(PTRACE_PEEKSIGINFO, tid, &window, found)) > 0) {
+      for (long i = 0; i < count; i++)
+        if (!(mask & (1ull << (found[i].si_signo - 1)))) return 1;
+      window.off += (uint64_t)count;
+    }
+    if (count < 0) return 1;
+  }
+  return 0;
+}

@@ -1,1 +1,86 @@
-#pragma once
+/* linux_shim.h: system calls that Swift cannot reach (variadic or absent from its Glibc module), with the semantics the
+ * rest of the tool wants: the result is >= 0 or -errno. No policy, no allocation.
+ *
+ * Sources: ptrace(2), waitpid(2), process_vm_readv(2), pidfd_open(2), rseq(2), proc(5). */
+#ifndef LINUX_SHIM_H
+#define LINUX_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+#include <sys/uio.h>
+
+/* What a wait status says (waitpid(2)); `ul_wait` fills it. */
+struct ul_wait_status {
+  int32_t kind;     /* UL_WAIT_* */
+  int32_t signal;   /* stop or terminating signal */
+  int32_t event;    /* PTRACE_EVENT_*; PTRACE_EVENT_STOP is 128 */
+  int32_t exit_code;
+};
+enum { UL_WAIT_NOTHING = 0, UL_WAIT_STOPPED = 1, UL_WAIT_EXITED = 2, UL_WAIT_KILLED = 3 };
+enum { UL_EVENT_STOP = 128 };
+
+/* PTRACE_SEIZE with no options: the thread runs on. */
+long ul_seize(pid_t tid);
+long ul_interrupt(pid_t tid);
+/* PTRACE_CONT, PTRACE_DETACH with a signal to deliver (0: none); PTRACE_LISTEN leaves a group-stop as it is. */
+long ul_continue(pid_t tid, int signal);
+long ul_detach(pid_t tid, int signal);
+long ul_listen(pid_t tid);
+long ul_get_registers(pid_t tid, struct user_regs_struct *registers);
+long ul_set_registers(pid_t tid, const struct user_regs_struct *registers);
+/* The XSAVE image in standard form; returns its size in bytes. */
+long ul_get_xstate(pid_t tid, void *buffer, size_t size);
+long ul_set_xstate(pid_t tid, const void *buffer, size_t size);
+long ul_get_signal_mask(pid_t tid, uint64_t *mask);
+long ul_set_signal_mask(pid_t tid, uint64_t mask);
+/* The thread's registered rseq area, 0 if none (PTRACE_GET_RSEQ_CONFIGURATION, since Linux 5.13). */
+long ul_get_rseq_area(pid_t tid, uint64_t *address);
+/* si_signo, si_code and si_addr of the signal a thread is stopped with. */
+long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address);
+/* One classic BPF filter of the thread (PTRACE_SECCOMP_GET_FILTER); returns the number of 8-byte instructions. */
+long ul_get_seccomp_filter(pid_t tid, unsigned index, void *buffer, size_t capacity);
+long ul_poke(pid_t tid, uint64_t address, uint64_t word);
+/* 1 when a signal that the thread does not block waits for it or for its process (PTRACE_PEEKSIGINFO). */
+int ul_has_pending_signal(pid_t tid);
+
+/* Waits for one thread, never for any. `block` 0: returns at once with UL_WAIT_NOTHING. EINTR is returned as such. */
+long ul_wait(pid_t tid, int block, struct ul_wait_status *status);
+
+/* Copies between processes without stopping them. Partial copies are reported by the returned count. */
+long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count);
+long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count);
+/* Forced write through an open /proc/PID/mem: works on read-only text (a private copy of the page is made). */
+long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count);
+
+long ul_pidfd_open(pid_t pid);
+/* 1 when the process behind the pidfd has ended. */
+int ul_pidfd_ended(int fd);
+long ul_getdents(int fd, void *buffer, size_t size);
+uint64_t ul_monotonic_ns(void);
+
+/* Fault injection for the kill tests: with ULPSH_DIE_AT=N in the environment the N-th step that touches a target
+ * (each ptrace request and each write) is replaced by SIGKILL to ourselves. Returns the number of steps so far. */
+uint64_t ul_step(void);
+uint64_t ul_step_count(void);
+
+/* The attendant: while a thread is seized and running, its signal stops must be served at once, whatever this program is
+ * doing meanwhile (a Lua statement, the prompt). SIGCHLD's handler does it for the threads given to it, on the one thread
+ * that owns them. A synchronous fault of a thread attended with `hold_faults` is kept for the caller. */
+enum { UL_ATTEND_MAX = 1024 };
+enum { UL_ATTEND_SERVE = 0, UL_ATTEND_HOLD_FAULTS = 1, UL_ATTEND_LET_GO = 2 /* detach at its first stop */ };
+int ul_attend(pid_t tid, int mode);
+/* Takes a thread back; afterwards the caller waits for it itself. Returns UL_WAIT_* of what was held or seen last. */
+int ul_unattend(pid_t tid, struct ul_wait_status *held);
+/* What is known of an attended thread: UL_WAIT_NOTHING while it runs. */
+int ul_attended(pid_t tid, struct ul_wait_status *held);
+/* Sleeps at most `microseconds`, or until an attended thread reported something. */
+void ul_attend_sleep(unsigned microseconds);
+
+/* Bounds blocking waits: after `microseconds` SIGALRM interrupts them with EINTR, again every millisecond, so that a wait
+ * entered late is interrupted too. SIGCHLD is held back meanwhile: the caller waits for each thread itself. */
+void ul_watchdog_start(unsigned microseconds);
+void ul_watchdog_stop(void);
+
+#endif

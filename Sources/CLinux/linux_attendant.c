@@ -1,0 +1,175 @@
+/* linux_attendant.c: serves the signal stops of seized, running threads from SIGCHLD's handler; see linux_shim.h. */
+#define _GNU_SOURCE
+#include "linux_shim.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+#include <time.h>
+
+struct attended {
+  volatile pid_t tid; /* 0: free */
+  int mode;
+  volatile int held;
+  struct ul_wait_status status;
+};
+
+static struct attended attended[UL_ATTEND_MAX];
+static volatile sig_atomic_t attended_count, attended_high, attendant_news;
+
+static int is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
+         signal == SIGSYS;
+}
+
+static int is_stop_signal(int signal) {
+  return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+static void hold(struct attended *entry, const struct ul_wait_status *status) {
+  entry->status = *status;
+  entry->held = 1;
+  attendant_news = 1;
+}
+
+static void forget(struct attended *entry) {
+  entry->tid = 0;
+  attended_count--;
+}
+
+/* One look at one thread. Only async-signal-safe calls: waitpid and ptrace. */
+static void serve(struct attended *entry) {
+  struct ul_wait_status status;
+  while (entry->tid != 0 && !entry->held && ul_wait(entry->tid, 0, &status) > 0) {
+    if (status.kind != UL_WAIT_STOPPED) {
+      if (entry->mode == UL_ATTEND_LET_GO) forget(entry);
+      else hold(entry, &status);
+    } else if (entry->mode == UL_ATTEND_LET_GO) {
+      ul_detach(entry->tid, status.event == 0 ? status.signal : 0);
+      forget(entry);
+    } else if (status.event == UL_EVENT_STOP) {
+      /* A group-stop is the program's own affair: leave it stopped, as it would be without us. */
+      if (is_stop_signal(status.signal)) ul_listen(entry->tid);
+      else ul_continue(entry->tid, 0);
+    } else if (entry->mode == UL_ATTEND_HOLD_FAULTS && is_fault(status.signal)) {
+      hold(entry, &status);
+    } else {
+      ul_continue(entry->tid, status.event == 0 ? status.signal : 0);
+    }
+  }
+}
+
+static void serve_all(void) {
+  for (int i = 0; i < attended_high; i++)
+    if (attended[i].tid != 0) serve(&attended[i]);
+}
+
+static void on_child(int number) {
+  (void)number;
+  int saved = errno;
+  if (attended_count > 0) serve_all();
+  errno = saved;
+}
+
+static void block_child(sigset_t *old) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &set, old);
+}
+
+static void install(void) {
+  static int installed;
+  if (installed) return;
+  installed = 1;
+  struct sigaction action = {0};
+  action.sa_handler = on_child;
+  action.sa_flags = SA_RESTART; /* not SA_NOCLDSTOP: ptrace stops are what it is for */
+  sigaction(SIGCHLD, &action, NULL);
+  prctl(PR_SET_TIMERSLACK, 1ul); /* short sleeps are to be short */
+  sigset_t set; /* a parent may have left it blocked */
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+int ul_attend(pid_t tid, int mode) {
+  install();
+  sigset_t old;
+  block_child(&old);
+  int result = -EAGAIN;
+  for (int i = 0; i < UL_ATTEND_MAX; i++) {
+    if (attended[i].tid != 0) continue;
+    attended[i].mode = mode;
+    attended[i].held = 0;
+    attended[i].tid = tid;
+    attended_count++;
+    if (i >= attended_high) attended_high = i + 1;
+    serve(&attended[i]); /* it may have stopped before it was on the list */
+    result = 0;
+    break;
+  }
+  sigprocmask(SIG_SETMASK, &old, NULL);
+  return result;
+}
+
+int ul_unattend(pid_t tid, struct ul_wait_status *held) {
+  sigset_t old;
+  int kind = UL_WAIT_NOTHING;
+  *held = (struct ul_wait_status){0};
+  block_child(&old);
+  for (int i = 0; i < UL_ATTEND_MAX; i++) {
+    if (attended[i].tid != tid) continue;
+    if (attended[i].held) *held = attended[i].status;
+    kind = held->kind;
+    forget(&attended[i]);
+    break;
+  }
+  sigprocmask(SIG_SETMASK, &old, NULL);
+  return kind;
+}
+
+int ul_attended(pid_t tid, struct ul_wait_status *held) {
+  *held = (struct ul_wait_status){0};
+  for (int i = 0; i < attended_high; i++)
+    if (attended[i].tid == tid && attended[i].held) {
+      *held = attended[i].status;
+      return held->kind;
+    }
+  return UL_WAIT_NOTHING;
+}
+
+void ul_attend_sleep(unsigned microseconds) {
+  sigset_t old, during;
+  block_child(&old);
+  during = old;
+  sigdelset(&during, SIGCHLD);
+  if (!attendant_news) {
+    struct timespec limit = {microseconds / 1000000, (long)(microseconds % 1000000) * 1000};
+    ppoll(NULL, 0, &limit, &during);
+  }
+  attendant_news = 0;
+  sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+static void on_alarm(int number) { (void)number; }
+
+static sigset_t before_watchdog;
+
+void ul_watchdog_start(unsigned microseconds) {
+  install();
+  struct sigaction action = {0};
+  action.sa_handler = on_alarm; /* no SA_RESTART: interrupting is its purpose */
+  sigaction(SIGALRM, &action, NULL);
+  block_child(&before_watchdog);
+  struct itimerval timer = {{0, 1000}, {microseconds / 1000000, (long)(microseconds % 1000000) + 1}};
+  setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void ul_watchdog_stop(void) {
+  struct itimerval none = {0};
+  setitimer(ITIMER_REAL, &none, NULL);
+  sigprocmask(SIG_SETMASK, &before_watchdog, NULL);
+}

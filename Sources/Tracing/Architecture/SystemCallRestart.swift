@@ -1,0 +1,82 @@
+import CLinux
+import Glibc
+
+/// What to do about a system call that our stop interrupted, decided from the registers alone.
+///
+/// The kernel leaves one of its private restart codes in rax when it means to restart the call on the way out; it does so by
+/// itself unless we change the registers, and must be imitated when we put the thread elsewhere first. Calls of the epoll,
+/// semop and timed-socket families return a plain EINTR to every stop (signal(7)); the program has done nothing to deserve
+/// it, so the call is issued again.
+public enum SystemCallRestart: Equatable, Sendable {
+  /// In user mode, or the call is complete.
+  case none
+  /// -ERESTARTSYS, -ERESTARTNOINTR, -ERESTARTNOHAND: issue the same call again.
+  case again
+  /// -ERESTART_RESTARTBLOCK: issue restart_syscall(2); the kernel remembers the time that is left.
+  case restartBlock
+  /// A plain EINTR of a call that may be issued again without being done twice.
+  case interrupted
+
+  static let codes: [Int64: SystemCallRestart] = [-512: .again, -513: .again, -514: .again, -516: .restartBlock]
+
+  /// Calls that answer EINTR to a stop and have no effect when they do. Never close(2) and its like.
+  static let retryable: Set<Int> = [
+    0, 1, 17, 18, 19, 20,  // read write pread64 pwrite64 readv writev: on sockets with a timeout
+    42, 43, 288,  // connect accept accept4: sockets with a timeout
+    44, 45, 46, 47, 299, 307,  // sendto recvfrom sendmsg recvmsg recvmmsg sendmmsg: sockets with a timeout
+    65, 220,  // semop semtimedop
+    128,  // rt_sigtimedwait
+    208, 333,  // io_getevents io_pgetevents
+    232, 281, 441,  // epoll_wait epoll_pwait epoll_pwait2
+  ]
+
+  public init(_ registers: Registers) {
+    guard let number = registers.systemCall else {
+      self = .none
+      return
+    }
+    if let known = Self.codes[registers.result] {
+      self = known
+    } else if registers.result == -4 && Self.retryable.contains(number) {
+      self = .interrupted
+    } else {
+      self = .none
+    }
+  }
+}
+
+extension Registers {
+  /// The registers with which the thread repeats its interrupted call when it is put back by us rather than by the kernel.
+  /// rip points behind the two-byte `syscall` instruction, hence the 2.
+  func repeating(_ restart: SystemCallRestart) -> Registers {
+    var copy = self
+    switch restart {
+    case .none: break
+    case .again, .interrupted:
+      copy.raw.rax = raw.orig_rax
+      copy.raw.rip = raw.rip &- 2
+    case .restartBlock:
+      copy.raw.rax = 219  // restart_syscall(2)
+      copy.raw.rip = raw.rip &- 2
+    }
+    // Tells the kernel that no system call is in progress, so that it does not apply a restart of its own.
+    copy.raw.orig_rax = UInt64.max
+    return copy
+  }
+}
+
+/// The first time a timed call was issued again in this session, so that a second restart waits only for the rest.
+struct TimedRestart {
+  let systemCall: Int
+  let programCounter: UInt64
+  let since: UInt64
+  let timeoutMilliseconds: Int32
+
+  /// epoll_wait and epoll_pwait carry their timeout (milliseconds) in r10; the others keep it in memory, which is not ours
+  /// to change.
+  static func timeout(of registers: Registers) -> Int32? {
+    guard let number = registers.systemCall, number == 232 || number == 281 else { return nil }
+    let timeout = Int32(truncatingIfNeeded: registers.raw.r10)
+    return timeout > 0 ? timeout : nil
+  }
+}

@@ -1,0 +1,130 @@
+import Diagnostics
+import Glibc
+
+/// Small files of proc(5), read whole and parsed as bytes: they are untrusted text, and they are read often.
+public enum ProcFile {
+  /// The contents of a file, at most `limit` bytes; nil when it cannot be opened or read (the process has gone, or no right).
+  public static func read(_ path: String, limit: Int = 16 << 20) -> [UInt8]? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    return readAll(descriptor, limit: limit)
+  }
+
+  static func readAll(_ descriptor: Int32, limit: Int) -> [UInt8]? {
+    var bytes: [UInt8] = []
+    var chunk = 4096
+    while bytes.count < limit {
+      var got = 0
+      let wanted = min(chunk, limit - bytes.count)
+      let part = [UInt8](unsafeUninitializedCapacity: wanted) { buffer, count in
+        got = Glibc.read(descriptor, buffer.baseAddress, wanted)
+        count = max(got, 0)
+      }
+      if got < 0 {
+        if errno == EINTR { continue }
+        return nil
+      }
+      if got == 0 { break }
+      bytes += part
+      chunk = min(chunk * 4, 1 << 20)
+    }
+    return bytes
+  }
+
+  /// The value of a `Name:\tvalue` line of /proc/PID/status, without the tab.
+  public static func field(_ name: StaticString, of status: [UInt8]) -> ArraySlice<UInt8>? {
+    let length = name.utf8CodeUnitCount
+    var start = 0
+    while start < status.count {
+      var end = start
+      while end < status.count && status[end] != 0x0a { end += 1 }
+      if end - start > length && status[start + length] == 0x3a && matches(name, status, at: start) {
+        var value = start + length + 1
+        while value < end && (status[value] == 0x09 || status[value] == 0x20) { value += 1 }
+        return status[value..<end]
+      }
+      start = end + 1
+    }
+    return nil
+  }
+
+  private static func matches(_ name: StaticString, _ bytes: [UInt8], at offset: Int) -> Bool {
+    name.withUTF8Buffer { text in
+      for index in 0..<text.count where bytes[offset + index] != text[index] { return false }
+      return true
+    }
+  }
+
+  /// A decimal number at the start of the bytes; nil when there is none or it does not fit.
+  public static func decimal(_ bytes: ArraySlice<UInt8>) -> UInt64? {
+    number(bytes, radix: 10)
+  }
+
+  public static func hexadecimal(_ bytes: ArraySlice<UInt8>) -> UInt64? {
+    number(bytes, radix: 16)
+  }
+
+  private static func number(_ bytes: ArraySlice<UInt8>, radix: UInt64) -> UInt64? {
+    var value: UInt64 = 0
+    var digits = 0
+    for byte in bytes {
+      let digit: UInt64
+      switch byte {
+      case 0x30...0x39: digit = UInt64(byte - 0x30)
+      case 0x61...0x66 where radix == 16: digit = UInt64(byte - 0x61 + 10)
+      default: return digits > 0 ? value : nil
+      }
+      let (product, overflow) = value.multipliedReportingOverflow(by: radix)
+      let (sum, carry) = product.addingReportingOverflow(digit)
+      if overflow || carry { return nil }
+      value = sum
+      digits += 1
+    }
+    return digits > 0 ? value : nil
+  }
+}
+
+/// The threads of a process as /proc/PID/task lists them.
+public enum ThreadList {
+  /// Thread IDs in ascending order; empty when the process has gone.
+  public static func read(of pid: pid_t) -> [pid_t] {
+    let descriptor = open("/proc/\(pid)/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    return numbers(in: descriptor).sorted()
+  }
+
+  /// The names of a directory that are decimal numbers, by getdents64(2): opendir(3) costs an allocation of 32 KiB.
+  public static func numbers(in descriptor: Int32) -> [pid_t] {
+    var found: [pid_t] = []
+    withUnsafeTemporaryAllocation(byteCount: 16384, alignment: 8) { buffer in
+      while true {
+        let count = getdents(descriptor, buffer)
+        if count <= 0 { return }
+        var offset = 0
+        // struct linux_dirent64: u64 inode, i64 offset, u16 record length, u8 type, name
+        while offset + 19 < count {
+          let length = Int(buffer.load(fromByteOffset: offset + 16, as: UInt16.self))
+          var value: pid_t = 0
+          var index = offset + 19
+          while buffer[index] >= 0x30 && buffer[index] <= 0x39 {
+            value = value &* 10 &+ pid_t(buffer[index] - 0x30)
+            index += 1
+          }
+          if index > offset + 19 && buffer[index] == 0 { found.append(value) }
+          offset += max(length, 20)
+        }
+      }
+    }
+    return found
+  }
+
+  /// The state letter of a thread (proc(5): R S D T t Z X I), or nil when it has gone.
+  public static func state(of tid: pid_t, in pid: pid_t) -> UInt8? {
+    guard let stat = ProcFile.read("/proc/\(pid)/task/\(tid)/stat", limit: 4096),
+      let close = stat.lastIndex(of: 0x29), close + 2 < stat.count
+    else { return nil }
+    return stat[close + 2]
+  }
+}

@@ -1,0 +1,122 @@
+import CLinux
+import Diagnostics
+import Glibc
+
+/// The memory of another process: read and written without stopping it.
+///
+/// Data goes through process_vm_readv(2) and process_vm_writev(2), which respect page protections; text goes through
+/// /proc/PID/mem, whose forced writes make a private copy of a read-only page and leave its protection alone.
+public final class ProcessMemory {
+  public let pid: pid_t
+  private let descriptor: Int32
+
+  /// Opens /proc/PID/mem. Fails with `process.permission` or `process.not_found`.
+  public init(of pid: pid_t) throws(CodedError) {
+    self.pid = pid
+    descriptor = open("/proc/\(pid)/mem", O_RDWR | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      let number = errno
+      if number == ENOENT || number == ESRCH { throw .noSuchProcess(pid) }
+      throw .permission(pid, "open the memory of", errno: number)
+    }
+  }
+
+  deinit { close(descriptor) }
+
+  /// `count` bytes at `address`. Fails with `memory.unreadable` unless all of them can be read.
+  public func read(_ address: UInt64, count: Int) throws(CodedError) -> [UInt8] {
+    let bytes = readPrefix(address, count: count)
+    guard bytes.count == count else { throw unreadable(address, count) }
+    return bytes
+  }
+
+  /// As many of `count` bytes as can be read from `address` on; empty when none can.
+  public func readPrefix(_ address: UInt64, count: Int) -> [UInt8] {
+    guard count > 0 else { return [] }
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      initialized = max(0, ul_vm_read(pid, buffer.baseAddress, address, count))
+    }
+  }
+
+  /// A value of trivial type `Value` at `address`, byte for byte.
+  public func load<Value: BitwiseCopyable>(_ address: UInt64, as type: Value.Type) throws(CodedError) -> Value {
+    var got = 0
+    let value = withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { buffer -> Value? in
+      got = ul_vm_read(pid, buffer.baseAddress, address, MemoryLayout<Value>.size)
+      return got == MemoryLayout<Value>.size ? buffer[0] : nil
+    }
+    guard let value else { throw unreadable(address, MemoryLayout<Value>.size) }
+    return value
+  }
+
+  /// `count` values that follow one another at `address`.
+  public func load<Value: BitwiseCopyable>(
+    _ address: UInt64, count: Int, as type: Value.Type
+  ) throws(CodedError) -> [Value] {
+    guard count > 0 else { return [] }
+    let size = count * MemoryLayout<Value>.stride
+    var complete = false
+    let values = [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
+      complete = ul_vm_read(pid, buffer.baseAddress, address, size) == size
+      initialized = complete ? count : 0
+    }
+    guard complete else { throw unreadable(address, size) }
+    return values
+  }
+
+  /// Writes data; the pages must be writable in the process. Fails with `memory.unwritable`.
+  public func write(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
+    guard !bytes.isEmpty else { return }
+    let count = bytes.withUnsafeBytes { ul_vm_write(pid, $0.baseAddress, address, $0.count) }
+    guard count == bytes.count else { throw unwritable(address, bytes.count) }
+  }
+
+  /// Writes a value of trivial type.
+  public func store<Value: BitwiseCopyable>(_ value: Value, to address: UInt64) throws(CodedError) {
+    let count = withUnsafeBytes(of: value) { ul_vm_write(pid, $0.baseAddress, address, $0.count) }
+    guard count == MemoryLayout<Value>.size else { throw unwritable(address, MemoryLayout<Value>.size) }
+  }
+
+  /// Writes text or read-only data. The kernel copies within a page in one go, page by page across a boundary.
+  public func writeText(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
+    guard !bytes.isEmpty else { return }
+    let count = bytes.withUnsafeBytes { ul_mem_write(descriptor, $0.baseAddress, address, $0.count) }
+    guard count == bytes.count else { throw unwritable(address, bytes.count) }
+  }
+
+  /// A NUL-terminated string of at most `limit` bytes, without the NUL; what is there when no NUL comes.
+  public func cstring(_ address: UInt64, limit: Int = 4096) throws(CodedError) -> [UInt8] {
+    var text: [UInt8] = []
+    var cursor = address
+    while text.count < limit {
+      // Never read across a page boundary: the next page may not be mapped.
+      let step = min(Int(4096 - cursor % 4096), limit - text.count, 256)
+      let part = readPrefix(cursor, count: step)
+      if part.isEmpty {
+        if text.isEmpty { throw unreadable(address, 1) }
+        return text
+      }
+      if let end = part.firstIndex(of: 0) { return text + part[..<end] }
+      text += part
+      cursor += UInt64(part.count)
+    }
+    return text
+  }
+
+  private func unreadable(_ address: UInt64, _ count: Int) -> CodedError {
+    ended ? .gone(pid) : CodedError(
+      .memoryUnreadable, "cannot read \(count) bytes at \(hex(address)) of process \(pid)",
+      data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
+  }
+
+  private func unwritable(_ address: UInt64, _ count: Int) -> CodedError {
+    ended ? .gone(pid) : CodedError(
+      .memoryUnwritable, "cannot write \(count) bytes at \(hex(address)) of process \(pid)",
+      data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
+  }
+
+  private var ended: Bool { kill(pid, 0) < 0 && errno == ESRCH }
+}
+
+/// An address as people write it.
+public func hex(_ address: UInt64) -> String { "0x" + String(address, radix: 16) }

@@ -1,0 +1,226 @@
+import CLinux
+import CPulpABI
+import Diagnostics
+import Glibc
+
+/// Where a target's runtime lets functions be called: addresses out of `__ulp_ext`.
+public struct CallSite: Sendable {
+  public let entry: UInt64
+  public let abandon: UInt64
+  public let text: Range<UInt64>
+  public let stack: Range<UInt64>
+  public let mailbox: UInt64
+
+  public init(entry: UInt64, abandon: UInt64, text: Range<UInt64>, stack: Range<UInt64>, mailbox: UInt64) {
+    self.entry = entry
+    self.abandon = abandon
+    self.text = text
+    self.stack = stack
+    self.mailbox = mailbox
+  }
+
+  /// Whether a thread with these registers is inside a call: on the callee's stack, or on its way in or out.
+  public func isInside(_ registers: Registers) -> Bool {
+    text.contains(registers.programCounter) || (stack.lowerBound < registers.stackPointer && registers.stackPointer <= stack.upperBound)
+  }
+}
+
+/// Whose process a journal or mailbox belongs to: in a forked child the copy is void.
+public struct ProcessIdentity: Equatable, Sendable {
+  public let pid: UInt64
+  /// Field 22 of /proc/PID/stat, clock ticks since boot.
+  public let startTime: UInt64
+
+  public init(pid: UInt64, startTime: UInt64) {
+    self.pid = pid
+    self.startTime = startTime
+  }
+}
+
+/// The outcome of a call: rax and rdx, and how long the carrier was away from its own work.
+public struct CallResult: Sendable {
+  public let value: UInt64
+  public let high: UInt64
+  public let carrier: pid_t
+  public let carrierNanoseconds: UInt64
+}
+
+/// A fault of the callee, caught before the program could see it.
+public struct CallFault: Sendable {
+  public let signal: Int32
+  public let code: Int32
+  public let address: UInt64
+  public let registers: Registers
+}
+
+/// Everything of a remote call that is decided before the first write: the frame in the carrier's stack and the registers
+/// with which it enters the runtime.
+struct CallFrame {
+  let address: UInt64
+  let bytes: [UInt8]
+  let entryRegisters: Registers
+
+  /// - Parameters:
+  ///   - registers: how the carrier is to go on afterwards.
+  ///   - xstate: its XSAVE image in standard form.
+  init(
+    site: CallSite, function: UInt64, arguments: [UInt64], registers: Registers, xstate: [UInt8], mask: UInt64, sequence: UInt64
+  ) {
+    // psABI 3.2.2: 128 bytes below rsp belong to the interrupted function. Below them {rflags, rip}, then the frame.
+    let exitStack = registers.stackPointer &- 128 &- 16
+    let header = MemoryLayout<pulp_call_frame>.size
+    address = (exitStack &- UInt64(header + xstate.count)) & ~63
+    var words = [UInt64](repeating: 0, count: header / 8)
+    let raw = registers.raw
+    let saved = [
+      raw.rax, raw.rbx, raw.rcx, raw.rdx, raw.rsi, raw.rdi, raw.rbp, raw.r8, raw.r9, raw.r10, raw.r11, raw.r12, raw.r13,
+      raw.r14, raw.r15, exitStack, mask, function,
+    ]
+    for (index, word) in saved.enumerated() { words[index] = word }
+    for (index, word) in arguments.prefix(6).enumerated() { words[saved.count + index] = word }
+    words[saved.count + 6] = sequence
+    var image = words.withUnsafeBytes { [UInt8]($0) } + xstate
+    image += [UInt8](repeating: 0, count: Int(exitStack - address) - image.count)
+    image += withUnsafeBytes(of: (raw.eflags, raw.rip)) { [UInt8]($0) }
+    bytes = image
+
+    var entry = registers
+    entry.raw.rip = site.entry
+    entry.raw.rsp = site.stack.upperBound
+    entry.raw.r12 = address
+    entry.raw.eflags = 0x202  // DF, TF and AC clear, as the psABI wants at a function's entry
+    entry.raw.orig_rax = UInt64.max
+    entryRegisters = entry
+  }
+}
+
+/// All signals but the synchronous faults, which blocking would turn into certain death (sigprocmask(2)).
+private let maskDuringCall: UInt64 = {
+  var mask = UInt64.max
+  for signal in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { mask &= ~(1 << UInt64(signal - 1)) }
+  return mask
+}()
+
+extension TraceSession {
+  /// Diverts a stopped carrier into `function`. Once this has returned, the call ends by itself: the runtime restores the
+  /// carrier from the frame, whether we live or not.
+  public mutating func beginCall(
+    on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity
+  ) throws(CodedError) {
+    guard let stopped = registers(of: tid) else { throw .gone(pid) }
+    var after = stopped.repeating(SystemCallRestart(stopped))
+    if let abort = try sequenceAbort(of: tid, stopped) { after.programCounter = abort }
+    var mask: UInt64 = 0
+    guard ul_get_signal_mask(tid, &mask) >= 0 else { throw .gone(pid) }
+    let frame = CallFrame(
+      site: site, function: function, arguments: arguments, registers: after, xstate: try extendedState(of: tid), mask: mask,
+      sequence: sequence)
+    activeFrame = frame.address
+    try memory.write(frame.bytes, to: frame.address)
+    try armMailbox(site, tid, sequence, owner)
+    setRegisters(frame.entryRegisters, of: tid)
+    try commitRegisters(of: tid)
+    ul_set_signal_mask(tid, maskDuringCall)
+    resume(tid, holdingFaults: true)
+  }
+
+  private func armMailbox(_ site: CallSite, _ tid: pid_t, _ sequence: UInt64, _ owner: ProcessIdentity) throws(CodedError) {
+    var head = pulp_mailbox()
+    head.carrier = UInt32(tid)
+    head.owner_pid = owner.pid
+    head.owner_start = owner.startTime
+    head.sequence = 0  // becomes the call's own number with the result
+    head.state = UInt32(PULP_CALL_ARMED.rawValue)
+    let size = MemoryLayout<pulp_mailbox>.offset(of: \.text)!
+    try memory.write(withUnsafeBytes(of: head) { [UInt8]($0.prefix(size)) }, to: site.mailbox)
+  }
+
+  /// Waits for the call's result. Fails with `call.timeout` (the call goes on and heals itself), `process.gone`.
+  ///
+  /// `onFault` is asked when the callee raises a fatal signal: it returns the registers with which the callee is to go on,
+  /// or nil to leave the call altogether.
+  public mutating func awaitCall(
+    on tid: pid_t, _ site: CallSite, sequence: UInt64, until deadline: Deadline,
+    onFault: (CallFault) -> Registers? = { _ in nil }
+  ) throws(CodedError) -> pulp_mailbox {
+    var pause: UInt32 = 10
+    while true {
+      let state = try memory.load(site.mailbox, as: UInt32.self)
+      if state == UInt32(PULP_CALL_DONE.rawValue) || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
+        let mailbox = try memory.load(site.mailbox, as: pulp_mailbox.self)
+        if mailbox.sequence == sequence { return mailbox }
+      }
+      let news = self.news(of: tid)
+      if news.kind == UL_WAIT_STOPPED {
+        try leaveFault(tid, site, onFault)
+      } else if news.kind != UL_WAIT_NOTHING {
+        throw .gone(pid)
+      }
+      if deadline.hasPassed {
+        throw CodedError(
+          .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",
+          data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))])
+      }
+      ul_attend_sleep(pause)
+      pause = min(pause &* 3 / 2 &+ 1, 1000)
+    }
+  }
+
+  private mutating func leaveFault(
+    _ tid: pid_t, _ site: CallSite, _ onFault: (CallFault) -> Registers?
+  ) throws(CodedError) {
+    guard let index = indexes[tid] else { return }
+    var held = ul_wait_status()
+    ul_unattend(tid, &held)
+    var number: Int32 = 0
+    var code: Int32 = 0
+    var address: UInt64 = 0
+    ul_get_signal_info(tid, &number, &code, &address)
+    var registers = Registers()
+    guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
+    let fault = CallFault(signal: held.signal, code: code, address: address, registers: registers)
+    tracees[index].state = .stopped
+    tracees[index].signal = 0
+    tracees[index].registers = registers
+    var next = onFault(fault) ?? abandoning(site, registers)
+    next.raw.orig_rax = UInt64.max
+    setRegisters(next, of: tid)
+    try commitRegisters(of: tid)
+    resume(tid, holdingFaults: true)
+  }
+
+  /// Registers that leave the callee for good. The callee may have lost the address of the frame, we have not.
+  private func abandoning(_ site: CallSite, _ registers: Registers) -> Registers {
+    var next = registers
+    next.raw.rip = site.abandon
+    next.raw.rsp = site.stack.upperBound
+    next.raw.eflags = 0x202
+    next.raw.r12 = activeFrame
+    return next
+  }
+
+  /// The XSAVE image of a stopped thread, in standard form.
+  func extendedState(of tid: pid_t) throws(CodedError) -> [UInt8] {
+    var size = 0
+    // 8 KiB of AMX tiles and 2.7 KiB of the rest; the kernel cuts to what the processor has.
+    let state = [UInt8](unsafeUninitializedCapacity: 16384) { buffer, count in
+      size = ul_get_xstate(tid, buffer.baseAddress, buffer.count)
+      count = max(size, 0)
+    }
+    guard size > 576 else { throw .gone(pid) }
+    return state
+  }
+
+  /// The abort address when the thread was stopped inside an rseq critical section: the kernel applies the abort only on
+  /// its way to user mode, where it would not find the section any more (rseq(2)).
+  func sequenceAbort(of tid: pid_t, _ registers: Registers) throws(CodedError) -> UInt64? {
+    guard registers.systemCall == nil else { return nil }
+    var area: UInt64 = 0
+    guard ul_get_rseq_area(tid, &area) >= 0, area != 0 else { return nil }
+    let section = try memory.load(area + 8, as: UInt64.self)
+    guard section != 0 else { return nil }
+    // struct rseq_cs: u32 version, flags; u64 start_ip, post_commit_offset, abort_ip
+    let words = try memory.load(section, count: 4, as: UInt64.self)
+    return registers.programCounter &- words[1] < words[2] ? words[3] : nil
+  }
+}

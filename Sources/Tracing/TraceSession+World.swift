@@ -1,0 +1,97 @@
+import CLinux
+import Diagnostics
+import Glibc
+
+/// The tracer's clock at a world-stop, in nanoseconds of CLOCK_MONOTONIC.
+public struct WorldStop: Sendable {
+  /// Before the first thread was asked to stop.
+  public let began: UInt64
+  /// When the last thread stood.
+  public let complete: UInt64
+  public let threadCount: Int
+}
+
+extension TraceSession {
+  /// Seizes every thread of the process that is not ours yet; nothing stops.
+  mutating func seizeAll() throws(CodedError) {
+    for tid in ThreadList.read(of: pid) where indexes[tid] == nil {
+      do { try seize(tid, briefly: true) } catch {
+        let state = ThreadList.state(of: tid, in: pid)
+        if state == nil || state == UInt8(ascii: "Z") || state == UInt8(ascii: "X") { continue }
+        throw error
+      }
+    }
+  }
+
+  /// Stops every thread of the process, also those that are being created meanwhile.
+  ///
+  /// All are asked first and then waited for, so that the pause grows by the cost of a stop and not by a scheduling turn
+  /// for each thread. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
+  public mutating func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
+    try seizeAll()
+    ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
+    defer { ul_watchdog_stop() }
+    let began = Deadline.now
+    do {
+      repeat { try stopAttended(until: deadline) } while try adoptNewThreads()
+    } catch {
+      resumeWorld()
+      throw error
+    }
+    return WorldStop(began: began, complete: Deadline.now, threadCount: tracees.count)
+  }
+
+  private mutating func stopAttended(until deadline: Deadline) throws(CodedError) {
+    var asked: [(index: Int, held: ul_wait_status)] = []
+    asked.reserveCapacity(tracees.count)
+    for index in tracees.indices where tracees[index].isRunning {
+      let held = ask(index)
+      asked.append((index, held))
+    }
+    var failure: CodedError?
+    for (index, held) in asked {
+      do {
+        // After one failure the others are only collected, so that all of them can be let go.
+        try awaitStop(index, held, until: failure == nil ? deadline : Deadline(afterMicroseconds: 2_000))
+      } catch { failure = failure ?? error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Threads that appeared since the list was read. True when there were any.
+  private mutating func adoptNewThreads() throws(CodedError) -> Bool {
+    let before = tracees.count
+    try seizeAll()
+    return tracees.count > before
+  }
+
+  /// Ends a world-stop: all threads go on. The one that holds the right stays seized, and so do those in `keeping`.
+  public mutating func resumeWorld(keeping kept: Set<pid_t> = []) {
+    var index = 0
+    while index < tracees.count {
+      let tracee = tracees[index]
+      if tracee.state == .stopped && (tracee.tid == rightHolder || kept.contains(tracee.tid)) {
+        resume(tracee.tid)
+        index += 1
+      } else if tracee.isRunning {
+        // Only after a failure between seizing and stopping: the attendant detaches it at its next stop.
+        if tracee.state == .seized { TraceSession.letGo([tracee]); remove(index) } else { index += 1 }
+      } else {
+        TraceSession.detach(tracee)
+        remove(index)
+      }
+    }
+  }
+
+  /// The threads that are stopped now, in no order.
+  public var stoppedThreads: [pid_t] {
+    tracees.compactMap { $0.state == .stopped ? $0.tid : nil }
+  }
+
+  /// Calls `body` with each stopped thread and its registers; registers changed by it are handed on when the world resumes.
+  public mutating func forEachStopped(_ body: (pid_t, inout Registers) -> Bool) {
+    for index in tracees.indices where tracees[index].state == .stopped {
+      if body(tracees[index].tid, &tracees[index].registers) { tracees[index].registersChanged = true }
+    }
+  }
+}

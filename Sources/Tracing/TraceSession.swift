@@ -1,0 +1,277 @@
+import CLinux
+import Diagnostics
+import Glibc
+
+/// A thread under ptrace.
+struct Tracee {
+  enum State {
+    /// Seized and running; its signal stops are served by the attendant.
+    case attended
+    /// Seized and running, about to be stopped: nobody serves it for these microseconds.
+    case seized
+    /// Stopped by us, with the signal it was about to receive, if any.
+    case stopped
+    /// Ended while we held it.
+    case gone
+  }
+
+  let tid: pid_t
+  var state: State
+  /// A signal met on the way to the stop, delivered when the thread goes on.
+  var signal: Int32 = 0
+  /// Filled at the stop.
+  var registers = Registers()
+  var registersChanged = false
+
+  var isRunning: Bool { state == .attended || state == .seized }
+}
+
+/// The threads of one process that this program has seized, and the right to change that process.
+///
+/// The right is the SEIZE of the process's lowest live thread: one tracer at a time can have it, and the kernel takes it
+/// back when we die. Nothing else locks anything, so nothing can be left locked.
+///
+/// Seizing stops nothing (PTRACE_SEIZE, ptrace(2)). A seized thread stops when a signal reaches it, until the tracer has
+/// served it; so while the session lives, running threads are in the attendant's care. Stops are short and counted.
+/// All requests must come from the OS thread that created the session.
+public struct TraceSession: ~Copyable {
+  public let pid: pid_t
+  public let memory: ProcessMemory
+  var tracees: [Tracee] = []
+  var indexes: [pid_t: Int] = [:]
+  var timedRestarts: [pid_t: TimedRestart] = [:]
+  /// The frame of the call in progress, in the target.
+  var activeFrame: UInt64 = 0
+  /// The thread whose SEIZE is the exclusive right.
+  public private(set) var rightHolder: pid_t = 0
+
+  /// Takes the right to change the process. Fails with `operation.busy` (another ulpsh), `process.traced`,
+  /// `process.permission`, `process.gone`.
+  public init(_ memory: ProcessMemory) throws(CodedError) {
+    self.memory = memory
+    pid = memory.pid
+    try takeRight()
+  }
+
+  deinit { TraceSession.letGo(tracees) }
+
+  private mutating func takeRight() throws(CodedError) {
+    let threads = ThreadList.read(of: pid)
+    for tid in threads {
+      do {
+        try seize(tid)
+        rightHolder = tid
+        return
+      } catch {
+        // A leader that called pthread_exit stays as a zombie: the right moves to the next thread.
+        let state = ThreadList.state(of: tid, in: pid)
+        if state == UInt8(ascii: "Z") || state == UInt8(ascii: "X") || state == nil { continue }
+        throw error
+      }
+    }
+    throw .gone(pid)
+  }
+
+  // MARK: - One thread
+
+  /// Seizes a thread and gives it to the attendant; nothing stops. No effect on a thread that is seized already.
+  /// `briefly`: the caller stops it at once, so nobody need attend to it.
+  public mutating func seize(_ tid: pid_t, briefly: Bool = false) throws(CodedError) {
+    if indexes[tid] != nil { return }
+    let result = ul_seize(tid)
+    guard result >= 0 else { throw .seizeRefused(tid, of: pid, errno: Int32(-result)) }
+    indexes[tid] = tracees.count
+    tracees.append(Tracee(tid: tid, state: briefly ? .seized : .attended))
+    if !briefly { ul_attend(tid, Int32(UL_ATTEND_SERVE)) }
+  }
+
+  /// Takes a running thread back from the attendant and asks it to stop. Returns what the attendant had kept of it.
+  mutating func ask(_ index: Int) -> ul_wait_status {
+    var held = ul_wait_status()
+    if tracees[index].state == .attended { ul_unattend(tracees[index].tid, &held) }
+    if held.kind == UL_WAIT_NOTHING { ul_interrupt(tracees[index].tid) }
+    return held
+  }
+
+  /// Stops one seized thread. False when it has ended. Fails with `process.unstoppable` at the deadline (the thread is
+  /// let go at its next stop), `process.stopped` when the process is in a group-stop.
+  public mutating func stop(_ tid: pid_t, until deadline: Deadline) throws(CodedError) -> Bool {
+    guard let index = indexes[tid] else { return false }
+    if !tracees[index].isRunning { return tracees[index].state == .stopped }
+    let held = ask(index)
+    ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
+    defer { ul_watchdog_stop() }
+    try awaitStop(index, held, until: deadline)
+    return tracees[index].state == .stopped
+  }
+
+  /// Waits until the interrupted thread is stopped or gone. Signals met on the way are handed on at once: the thread runs
+  /// into its handler and stops there.
+  mutating func awaitStop(_ index: Int, _ held: ul_wait_status, until deadline: Deadline) throws(CodedError) {
+    let tid = tracees[index].tid
+    var status = held
+    while true {
+      if status.kind == UL_WAIT_NOTHING {
+        let result = ul_wait(tid, 1, &status)
+        if result < 0 && -result != EINTR { return forget(index) }
+        if result < 0 {
+          if ThreadList.state(of: tid, in: pid) == UInt8(ascii: "Z") { return forget(index) }
+          if deadline.hasPassed { throw giveUp(index) }
+          continue
+        }
+      }
+      switch Int(status.kind) {
+      case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP && status.signal != SIGTRAP:
+        tracees[index].state = .stopped
+        throw CodedError(
+          .processStopped, "process \(pid) is stopped by signal \(status.signal)", data: ["pid": .integer(Int64(pid))])
+      case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP:
+        return try enterStop(index)
+      case UL_WAIT_STOPPED:
+        ul_continue(tid, status.event == 0 ? status.signal : 0)
+        status = ul_wait_status()
+        if deadline.hasPassed { throw giveUp(index) }
+      default:
+        return forget(index)
+      }
+    }
+  }
+
+  private mutating func enterStop(_ index: Int) throws(CodedError) {
+    let result = ul_get_registers(tracees[index].tid, &tracees[index].registers.raw)
+    if result < 0 { return forget(index) }
+    tracees[index].state = .stopped
+    tracees[index].signal = 0
+    tracees[index].registersChanged = false
+    repeatInterruptedCall(index)
+  }
+
+  private mutating func forget(_ index: Int) { tracees[index].state = .gone }
+
+  private mutating func giveUp(_ index: Int) -> CodedError {
+    let tid = tracees[index].tid
+    tracees[index].state = .gone
+    ul_attend(tid, Int32(UL_ATTEND_LET_GO))
+    return .unstoppable(tid, of: pid)
+  }
+
+  // MARK: - Interrupted system calls
+
+  /// A plain EINTR that only our stop caused is turned into a repetition, unless a signal is waiting: then the program is
+  /// owed its EINTR. The second time in one session only the rest of the timeout is waited.
+  private mutating func repeatInterruptedCall(_ index: Int) {
+    let registers = tracees[index].registers
+    guard SystemCallRestart(registers) == .interrupted, ul_has_pending_signal(tracees[index].tid) == 0 else { return }
+    var changed = registers.repeating(.interrupted)
+    if let timeout = TimedRestart.timeout(of: registers), let number = registers.systemCall {
+      let tid = tracees[index].tid
+      if let earlier = timedRestarts[tid], earlier.systemCall == number,
+        earlier.programCounter == registers.programCounter
+      {
+        let waited = (Deadline.now - earlier.since) / 1_000_000
+        let rest = max(0, Int64(earlier.timeoutMilliseconds) - Int64(waited))
+        changed.raw.r10 = UInt64(rest)
+      } else {
+        timedRestarts[tid] = TimedRestart(
+          systemCall: number, programCounter: registers.programCounter, since: Deadline.now, timeoutMilliseconds: timeout)
+      }
+    }
+    tracees[index].registers = changed
+    tracees[index].registersChanged = true
+  }
+
+  // MARK: - Registers of stopped threads
+
+  /// The registers of a stopped thread as it will go on with, nil when it is not stopped.
+  public func registers(of tid: pid_t) -> Registers? {
+    guard let index = indexes[tid], tracees[index].state == .stopped else { return nil }
+    return tracees[index].registers
+  }
+
+  /// Changes the registers a stopped thread goes on with. They reach the kernel at `commitRegisters` or when it goes on.
+  public mutating func setRegisters(_ registers: Registers, of tid: pid_t) {
+    guard let index = indexes[tid], tracees[index].state == .stopped else { return }
+    tracees[index].registers = registers
+    tracees[index].registersChanged = true
+  }
+
+  /// Hands changed registers to the kernel: one PTRACE_SETREGS, atomic for the thread.
+  public mutating func commitRegisters(of tid: pid_t) throws(CodedError) {
+    guard let index = indexes[tid], tracees[index].state == .stopped, tracees[index].registersChanged else { return }
+    let result = ul_set_registers(tid, &tracees[index].registers.raw)
+    guard result >= 0 else { throw .gone(pid) }
+    tracees[index].registersChanged = false
+  }
+
+  // MARK: - Going on
+
+  /// Lets a stopped thread run, still seized and attended.
+  public mutating func resume(_ tid: pid_t, holdingFaults: Bool = false) {
+    guard let index = indexes[tid], tracees[index].state == .stopped else { return }
+    if tracees[index].registersChanged { ul_set_registers(tid, &tracees[index].registers.raw) }
+    ul_continue(tid, tracees[index].signal)
+    tracees[index].signal = 0
+    tracees[index].state = .attended
+    ul_attend(tid, Int32(holdingFaults ? UL_ATTEND_HOLD_FAULTS : UL_ATTEND_SERVE))
+  }
+
+  /// Detaches a thread for good. One that runs is stopped for the moment that PTRACE_DETACH needs.
+  public mutating func release(_ tid: pid_t, until deadline: Deadline = Deadline(afterMicroseconds: 200_000)) {
+    guard let index = indexes[tid] else { return }
+    if tracees[index].isRunning { _ = try? stop(tid, until: deadline) }
+    TraceSession.detach(tracees[index])
+    remove(index)
+  }
+
+  mutating func remove(_ index: Int) {
+    indexes[tracees[index].tid] = nil
+    let last = tracees.removeLast()
+    if index < tracees.count {
+      tracees[index] = last
+      indexes[last.tid] = index
+    }
+  }
+
+  /// Ends the session: every thread goes on as if we had not been there.
+  public consuming func end() {
+    let held = tracees.map(\.tid)
+    for tid in held { release(tid) }
+  }
+
+  static func detach(_ tracee: Tracee) {
+    guard tracee.state == .stopped else { return }
+    if tracee.registersChanged {
+      var raw = tracee.registers.raw
+      ul_set_registers(tracee.tid, &raw)
+    }
+    ul_detach(tracee.tid, tracee.signal)
+  }
+
+  /// Last resort, when an error ends the session: running threads are detached by the attendant at their next stop.
+  static func letGo(_ tracees: [Tracee]) {
+    for tracee in tracees {
+      switch tracee.state {
+      case .stopped: detach(tracee)
+      case .attended, .seized:
+        var held = ul_wait_status()
+        if tracee.state == .attended { ul_unattend(tracee.tid, &held) }
+        if held.kind == UL_WAIT_STOPPED {
+          ul_detach(tracee.tid, held.event == 0 ? held.signal : 0)
+        } else if held.kind == UL_WAIT_NOTHING {
+          ul_attend(tracee.tid, Int32(UL_ATTEND_LET_GO))
+          ul_interrupt(tracee.tid)
+        }
+      case .gone: break
+      }
+    }
+  }
+
+  /// What the attendant kept of a running thread: a fault or its end.
+  public func news(of tid: pid_t) -> ul_wait_status {
+    var status = ul_wait_status()
+    ul_attended(tid, &status)
+    return status
+  }
+}
+
+@available(*, unavailable) extension TraceSession: Sendable {}

@@ -1,0 +1,52 @@
+import Diagnostics
+import Glibc
+
+extension CodedError {
+  public static func noSuchProcess(_ pid: pid_t) -> CodedError {
+    CodedError(.processNotFound, "there is no process \(pid)", data: ["pid": .integer(Int64(pid))])
+  }
+
+  public static func gone(_ pid: pid_t) -> CodedError {
+    CodedError(.processGone, "process \(pid) has ended", data: ["pid": .integer(Int64(pid))])
+  }
+
+  public static func permission(_ pid: pid_t, _ action: String, errno number: Int32) -> CodedError {
+    CodedError(
+      .processPermission, "cannot \(action) process \(pid): \(errnoText(number))",
+      data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
+  }
+
+  static func unstoppable(_ tid: pid_t, of pid: pid_t) -> CodedError {
+    let state = ThreadList.state(of: tid, in: pid).map { String(UnicodeScalar($0)) } ?? "?"
+    return CodedError(
+      .processUnstoppable, "thread \(tid) of process \(pid) did not stop in time (state \(state)); all threads were let go",
+      data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "state": .text(state)])
+  }
+
+  /// Why PTRACE_SEIZE said EPERM or ESRCH: told apart by /proc/PID/status.
+  static func seizeRefused(_ tid: pid_t, of pid: pid_t, errno number: Int32) -> CodedError {
+    if number == ESRCH { return .gone(pid) }
+    if let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192),
+      let tracer = ProcFile.field("TracerPid", of: status).flatMap(ProcFile.decimal), tracer != 0
+    {
+      return .traced(pid, by: pid_t(truncatingIfNeeded: tracer))
+    }
+    return .permission(pid, "trace", errno: number)
+  }
+
+  /// The process has a tracer. When that is another ulpsh, it is an operation in progress, not a debugger.
+  public static func traced(_ pid: pid_t, by tracer: pid_t) -> CodedError {
+    let name = ProcFile.read("/proc/\(tracer)/comm", limit: 64).map { printable(String(decoding: $0.dropLast(), as: UTF8.self)) } ?? "?"
+    let data: KeyValuePairs<String, DiagnosticValue> = [
+      "pid": .integer(Int64(pid)), "tracer": .integer(Int64(tracer)), "tracer_comm": .text(name),
+    ]
+    if name == "ulpsh" || name == "ulp" {
+      return CodedError(.operationBusy, "process \(pid) is being changed by ulpsh (process \(tracer))", data: data)
+    }
+    let hint = name == "gdb" ? "in that gdb say `detach`, then try again" : "end or detach \(name) (process \(tracer)) and try again"
+    return CodedError(.processTraced, "process \(pid) is traced by \(name) (process \(tracer))", hint: hint, data: data)
+  }
+}
+
+/// strerror(3) for the numbers that happen, without its locale machinery.
+public func errnoText(_ number: Int32) -> String { String(cString: strerror(number)) }
