@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -169,6 +171,18 @@ uint64_t ul_monotonic_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int ul_vdso_descriptor(void) {
+  const char *image = (const char *)getauxval(AT_SYSINFO_EHDR);
+  if (!image) return -ENOENT;
+  const Elf64_Ehdr *header = (const Elf64_Ehdr *)image;
+  size_t size = header->e_shoff + (size_t)header->e_shnum * header->e_shentsize; /* section headers come last */
+  int descriptor = memfd_create("vdso", MFD_CLOEXEC);
+  if (descriptor < 0) return -errno;
+  if (write(descriptor, image, size) == (ssize_t)size) return descriptor;
+  close(descriptor);
+  return -EIO;
 }
 
 int ul_has_pending_signal(pid_t tid) {

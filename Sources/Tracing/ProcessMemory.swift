@@ -8,12 +8,15 @@ import Glibc
 /// /proc/PID/mem, whose forced writes make a private copy of a read-only page and leave its protection alone.
 public final class ProcessMemory {
   public let pid: pid_t
+  /// The thread whose /proc entry and memory are used: the leader, unless it has exited and left its process to others.
+  public let thread: pid_t
   private let descriptor: Int32
 
-  /// Opens /proc/PID/mem. Fails with `process.permission` or `process.not_found`.
-  public init(of pid: pid_t) throws(CodedError) {
+  /// Opens /proc/TID/mem. Fails with `process.permission` or `process.not_found`.
+  public init(of pid: pid_t, through thread: pid_t? = nil) throws(CodedError) {
     self.pid = pid
-    descriptor = open("/proc/\(pid)/mem", O_RDWR | O_CLOEXEC)
+    self.thread = thread ?? pid
+    descriptor = open("/proc/\(self.thread)/mem", O_RDWR | O_CLOEXEC)
     guard descriptor >= 0 else {
       let number = errno
       if number == ENOENT || number == ESRCH { throw .noSuchProcess(pid) }
@@ -34,7 +37,7 @@ public final class ProcessMemory {
   public func readPrefix(_ address: UInt64, count: Int) -> [UInt8] {
     guard count > 0 else { return [] }
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
-      initialized = max(0, ul_vm_read(pid, buffer.baseAddress, address, count))
+      initialized = max(0, fetch(buffer.baseAddress, address, count))
     }
   }
 
@@ -42,7 +45,7 @@ public final class ProcessMemory {
   public func load<Value: BitwiseCopyable>(_ address: UInt64, as type: Value.Type) throws(CodedError) -> Value {
     var got = 0
     let value = withUnsafeTemporaryAllocation(of: Value.self, capacity: 1) { buffer -> Value? in
-      got = ul_vm_read(pid, buffer.baseAddress, address, MemoryLayout<Value>.size)
+      got = fetch(buffer.baseAddress, address, MemoryLayout<Value>.size)
       return got == MemoryLayout<Value>.size ? buffer[0] : nil
     }
     guard let value else { throw unreadable(address, MemoryLayout<Value>.size) }
@@ -57,7 +60,7 @@ public final class ProcessMemory {
     let size = count * MemoryLayout<Value>.stride
     var complete = false
     let values = [Value](unsafeUninitializedCapacity: count) { buffer, initialized in
-      complete = ul_vm_read(pid, buffer.baseAddress, address, size) == size
+      complete = fetch(buffer.baseAddress, address, size) == size
       initialized = complete ? count : 0
     }
     guard complete else { throw unreadable(address, size) }
@@ -67,13 +70,13 @@ public final class ProcessMemory {
   /// Writes data; the pages must be writable in the process. Fails with `memory.unwritable`.
   public func write(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
     guard !bytes.isEmpty else { return }
-    let count = bytes.withUnsafeBytes { ul_vm_write(pid, $0.baseAddress, address, $0.count) }
+    let count = bytes.withUnsafeBytes { put($0.baseAddress, address, $0.count) }
     guard count == bytes.count else { throw unwritable(address, bytes.count) }
   }
 
   /// Writes a value of trivial type.
   public func store<Value: BitwiseCopyable>(_ value: Value, to address: UInt64) throws(CodedError) {
-    let count = withUnsafeBytes(of: value) { ul_vm_write(pid, $0.baseAddress, address, $0.count) }
+    let count = withUnsafeBytes(of: value) { put($0.baseAddress, address, $0.count) }
     guard count == MemoryLayout<Value>.size else { throw unwritable(address, MemoryLayout<Value>.size) }
   }
 
@@ -101,6 +104,18 @@ public final class ProcessMemory {
       cursor += UInt64(part.count)
     }
     return text
+  }
+
+  /// process_vm_readv needs a live thread; the open file needs none, but is slower.
+  private func fetch(_ local: UnsafeMutableRawPointer?, _ address: UInt64, _ count: Int) -> Int {
+    let got = ul_vm_read(thread, local, address, count)
+    guard got == -Int(ESRCH), let local else { return got }
+    return pread(descriptor, local, count, off_t(truncatingIfNeeded: address))
+  }
+
+  private func put(_ local: UnsafeRawPointer?, _ address: UInt64, _ count: Int) -> Int {
+    let got = ul_vm_write(thread, local, address, count)
+    return got == -Int(ESRCH) ? ul_mem_write(descriptor, local, address, count) : got
   }
 
   private func unreadable(_ address: UInt64, _ count: Int) -> CodedError {

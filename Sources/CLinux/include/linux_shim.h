@@ -59,6 +59,8 @@ long ul_pidfd_open(pid_t pid);
 int ul_pidfd_ended(int fd);
 long ul_getdents(int fd, void *buffer, size_t size);
 uint64_t ul_monotonic_ns(void);
+/* A memory file with a copy of our own vDSO, which is every process's vDSO on this kernel; the caller closes it. */
+int ul_vdso_descriptor(void);
 
 /* Fault injection for the kill tests: with ULPSH_DIE_AT=N in the environment the N-th step that touches a target
  * (each ptrace request and each write) is replaced by SIGKILL to ourselves. Returns the number of steps so far. */

@@ -1,0 +1,139 @@
+import CLinux
+import Diagnostics
+import ELF
+import Glibc
+import Tracing
+
+/// Why a thread cannot be borrowed just now, for the message when none can.
+struct CarrierRefusal {
+  let tid: pid_t
+  let reason: String
+}
+
+extension TargetProcess {
+  /// Stops a thread that can safely run a foreign function, and returns it stopped.
+  ///
+  /// Threads asleep in system calls are tried first. Each is looked at while stopped; one that may hold a lock of the
+  /// allocator or the loader, has a signal waiting, or has no room on its stack goes on at once. Rounds are repeated with
+  /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
+  public func borrowCarrier(
+    _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, ignoringSeccomp: Bool = false
+  ) throws(CodedError) -> pid_t {
+    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), ignoringSeccomp: ignoringSeccomp)
+    var pause: UInt32 = 1000
+    var stops: [pid_t: Int] = [:]
+    var refusals: [CarrierRefusal] = []
+    while true {
+      refusals.removeAll()
+      for tid in search.candidates(wanted) where stops[tid, default: 0] < CarrierSearch.stopLimit {
+        stops[tid, default: 0] += 1
+        guard let reason = try search.tryCarrier(&session, tid, until: deadline) else { return tid }
+        refusals.append(CarrierRefusal(tid: tid, reason: reason))
+        if tid == session.rightHolder { session.resume(tid) } else { session.release(tid) }
+        if deadline.hasPassed { break }
+      }
+      if hasEnded { throw .gone(pid) }
+      if deadline.hasPassed || (refusals.isEmpty && !stops.isEmpty) { throw search.noCarrier(refusals) }
+      ul_attend_sleep(min(pause, UInt32(clamping: deadline.remainingMicroseconds &+ 1)))
+      pause = min(pause * 2, 100_000)
+    }
+  }
+}
+
+/// One search: what it knows of the process, and the test of one thread.
+struct CarrierSearch {
+  let process: TargetProcess
+  let site: CallSite
+  let hazards: CarrierHazards
+  let unwinder: StackUnwinder
+  let ignoringSeccomp: Bool
+
+  /// A thread is stopped at most this often in one operation.
+  static let stopLimit = 20
+  /// What a call frame needs below the red zone: XSAVE image with AMX tiles, header, slack.
+  static let stackRoom: UInt64 = 16384
+
+  /// Threads that can be stopped at all, sleeping ones first.
+  func candidates(_ wanted: pid_t?) -> [pid_t] {
+    if let wanted { return [wanted] }
+    var sleeping: [pid_t] = []
+    var running: [pid_t] = []
+    for tid in ThreadList.read(of: process.pid) {
+      switch ThreadList.state(of: tid, in: process.pid) {
+      case UInt8(ascii: "S"): sleeping.append(tid)
+      case UInt8(ascii: "R"), UInt8(ascii: "t"): running.append(tid)
+      default: break  // D cannot be stopped, Z and X have ended
+      }
+      if sleeping.count >= 64 { break }
+    }
+    return sleeping + running
+  }
+
+  /// Stops a thread and tests it. Nil: it is suitable and stays stopped. Otherwise the reason; the caller lets it go.
+  func tryCarrier(_ session: inout TraceSession, _ tid: pid_t, until deadline: Deadline) throws(CodedError) -> String? {
+    do {
+      try session.seize(tid)
+      // A thread in vfork cannot be stopped: do not spend the whole time on it.
+      let limit = Deadline(afterMicroseconds: min(deadline.remainingMicroseconds &+ 1000, 50_000))
+      guard try session.stop(tid, until: limit) else { return "it has ended" }
+    } catch {
+      if error.code == .processUnstoppable || error.code == .processGone { return error.message }
+      throw error
+    }
+    guard let registers = session.registers(of: tid) else { return "it has ended" }
+    if site.isInside(registers) { return "a call of an earlier ulpsh still runs in it" }
+    if ul_has_pending_signal(tid) != 0 { return "a signal waits for it" }
+    if let reason = roomReason(registers) { return reason }
+    if let reason = stackReason(tid, registers) { return reason }
+    if !ignoringSeccomp { try SeccompCheck(pid: process.pid, tid: tid).run() }
+    return nil
+  }
+
+  /// The frame is written below the stack pointer: there must be memory.
+  private func roomReason(_ registers: Registers) -> String? {
+    guard let stack = process.map.mapping(containing: registers.stackPointer) ?? refreshedStack(registers) else {
+      return "its stack pointer points nowhere"
+    }
+    guard stack.isWritable else { return "its stack is not writable" }
+    // The main stack grows on demand; the kernel does not grow it for a write from outside.
+    let room = registers.stackPointer - stack.range.lowerBound
+    return room < CarrierSearch.stackRoom ? "its stack has only \(room) bytes left" : nil
+  }
+
+  /// A thread that started after the mappings were read.
+  private func refreshedStack(_ registers: Registers) -> Mapping? {
+    MemoryMap(of: process.memory.thread).mapping(containing: registers.stackPointer)
+  }
+
+  private func stackReason(_ tid: pid_t, _ registers: Registers) -> String? {
+    let trace = unwinder.unwind(tid, registers)
+    for frame in trace.frames {
+      if let reason = hazards.reason(at: frame.lookupAddress) { return "it is \(reason)" }
+    }
+    // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
+    if trace.frames.dropFirst().contains(where: \.isActivation) { return "it is in a signal handler" }
+    return trace.isComplete ? nil : scanReason(registers)
+  }
+
+  /// Without a complete unwind every word of the rest of the stack that could be a return address counts as one.
+  private func scanReason(_ registers: Registers) -> String? {
+    let words = process.memory.readPrefix(registers.stackPointer & ~7, count: 65536)
+    var offset = 0
+    while offset + 8 <= words.count {
+      let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
+      if let reason = hazards.reason(at: word) { return "it may be \(reason) (its stack cannot be unwound)" }
+      offset += 8
+    }
+    return nil
+  }
+
+  func noCarrier(_ refusals: [CarrierRefusal]) -> CodedError {
+    let reasons = refusals.prefix(8).map { "thread \($0.tid): \($0.reason)" }.joined(separator: "; ")
+    return CodedError(
+      .carrierNone, "no thread of process \(process.pid) could be borrowed" + (reasons.isEmpty ? "" : ": " + reasons),
+      data: [
+        "pid": .integer(Int64(process.pid)),
+        "threads": .list(refusals.map { .record([.init("tid", .integer(Int64($0.tid))), .init("reason", .text($0.reason))]) }),
+      ])
+  }
+}

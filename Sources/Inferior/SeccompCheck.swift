@@ -1,0 +1,147 @@
+import CLinux
+import Diagnostics
+import Glibc
+import Tracing
+
+/// Whether a stopped thread's seccomp filters let it do what loading a container needs (seccomp(2), BPF as in
+/// <linux/bpf_common.h>).
+struct SeccompCheck {
+  let pid: pid_t
+  let tid: pid_t
+
+  /// A system call as the loader makes it: number, and the arguments a filter may look at.
+  struct Call {
+    let name: String
+    let number: UInt32
+    let arguments: [UInt64]
+  }
+
+  /// What dlopen(3), dlclose(3) and our own staging issue. Pointers are 0: no honest filter looks at them.
+  static let needed: [Call] = [
+    Call(name: "openat", number: 257, arguments: [UInt64(bitPattern: -100), 0, 0o2000000, 0, 0, 0]),
+    Call(name: "read", number: 0, arguments: [3, 0, 832, 0, 0, 0]),
+    Call(name: "pread64", number: 17, arguments: [3, 0, 784, 64, 0, 0]),
+    Call(name: "newfstatat", number: 262, arguments: [3, 0, 0, 0x1000, 0, 0]),
+    Call(name: "mmap (readable)", number: 9, arguments: [0, 16384, 1, 0x802, 3, 0]),
+    Call(name: "mmap (executable)", number: 9, arguments: [0, 4096, 5, 0x812, 3, 4096]),
+    Call(name: "mmap (anonymous)", number: 9, arguments: [0, 4096, 3, 0x22, UInt64(bitPattern: -1), 0]),
+    Call(name: "mprotect (readable)", number: 10, arguments: [0, 4096, 1, 0, 0, 0]),
+    Call(name: "munmap", number: 11, arguments: [0, 4096, 0, 0, 0, 0]),
+    Call(name: "close", number: 3, arguments: [3, 0, 0, 0, 0, 0]),
+    Call(name: "brk", number: 12, arguments: [0, 0, 0, 0, 0, 0]),
+    Call(name: "futex", number: 202, arguments: [0, 128, 1, 0, 0, 0]),
+    Call(name: "rt_sigprocmask", number: 14, arguments: [2, 0, 0, 8, 0, 0]),
+  ]
+
+  /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
+  func run() throws(CodedError) {
+    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192),
+      let mode = ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal), mode != 0
+    else { return }
+    let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
+    guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
+    let filters = try readFilters(data)
+    let forbidden = SeccompCheck.needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
+    if !forbidden.isEmpty {
+      throw CodedError(
+        .seccompForbidden, "a seccomp filter of process \(pid) forbids \(forbidden.joined(separator: ", "))", data: data
+      ).with("calls", .list(forbidden.map { .text($0) }))
+    }
+  }
+
+  private func readFilters(_ data: KeyValuePairs<String, DiagnosticValue>) throws(CodedError) -> [[UInt64]] {
+    var filters: [[UInt64]] = []
+    while filters.count < 64 {
+      var result = 0
+      let program = [UInt64](unsafeUninitializedCapacity: 4096) { buffer, count in
+        result = ul_get_seccomp_filter(tid, UInt32(filters.count), buffer.baseAddress, buffer.count)
+        count = max(0, min(result, buffer.count))
+      }
+      if result == -Int(ENOENT) { break }
+      guard result >= 0 else {
+        throw CodedError(.seccompUnknown, "the seccomp filter of process \(pid) cannot be read: \(errnoText(Int32(-result)))", data: data)
+      }
+      filters.append(program)
+    }
+    return filters
+  }
+}
+
+/// One classic BPF program over `struct seccomp_data`: {int nr; u32 arch; u64 instruction_pointer; u64 args[6]}.
+struct SeccompFilter {
+  /// Each word is a struct sock_filter: u16 code, u8 jt, u8 jf, u32 k.
+  private let program: [UInt64]
+
+  init(_ program: [UInt64]) { self.program = program }
+
+  func allows(_ call: SeccompCheck.Call) -> Bool {
+    let action = run(call) & 0xffff_0000
+    return action == 0x7fff_0000 || action == 0x7ffc_0000  // SECCOMP_RET_ALLOW, SECCOMP_RET_LOG
+  }
+
+  private func load(_ offset: UInt32, _ call: SeccompCheck.Call) -> UInt32 {
+    switch offset {
+    case 0: return call.number
+    case 4: return 0xc000_003e  // AUDIT_ARCH_X86_64
+    case 16..<64:
+      let argument = call.arguments[Int(offset - 16) / 8]
+      return UInt32(truncatingIfNeeded: offset % 8 == 0 ? argument : argument >> 32)
+    default: return 0
+    }
+  }
+
+  /// The program's result. Programs only jump forwards, so it ends.
+  func run(_ call: SeccompCheck.Call) -> UInt32 {
+    var accumulator: UInt32 = 0
+    var index: UInt32 = 0
+    var scratch = [UInt32](repeating: 0, count: 16)
+    var position = 0
+    while position < program.count {
+      let word = program[position]
+      let code = UInt16(truncatingIfNeeded: word)
+      let onTrue = Int((word >> 16) & 0xff)
+      let onFalse = Int((word >> 24) & 0xff)
+      let k = UInt32(truncatingIfNeeded: word >> 32)
+      position += 1
+      let operand = code & 0x08 != 0 ? index : k
+      switch code & 0x07 {
+      case 0x00: accumulator = code & 0xe0 == 0x60 ? scratch[Int(k & 15)] : code & 0xe0 == 0x20 ? load(k, call) : k  // LD
+      case 0x01: index = code & 0xe0 == 0x60 ? scratch[Int(k & 15)] : k  // LDX
+      case 0x02: scratch[Int(k & 15)] = accumulator  // ST
+      case 0x03: scratch[Int(k & 15)] = index  // STX
+      case 0x04: accumulator = SeccompFilter.compute(code & 0xf0, accumulator, operand)  // ALU
+      case 0x05: position += code & 0xf0 == 0 ? Int(k) : SeccompFilter.test(code & 0xf0, accumulator, operand) ? onTrue : onFalse  // JMP
+      case 0x06: return code & 0x18 == 0x10 ? accumulator : k  // RET
+      default: if code & 0xf8 == 0x80 { accumulator = index } else { index = accumulator }  // TXA, TAX
+      }
+    }
+    return 0
+  }
+
+  private static func compute(_ operation: UInt16, _ left: UInt32, _ right: UInt32) -> UInt32 {
+    switch operation {
+    case 0x00: return left &+ right
+    case 0x10: return left &- right
+    case 0x20: return left &* right
+    case 0x30: return right == 0 ? 0 : left / right
+    case 0x40: return left | right
+    case 0x50: return left & right
+    case 0x60: return left << (right & 31)
+    case 0x70: return left >> (right & 31)
+    case 0x80: return 0 &- left
+    case 0x90: return right == 0 ? 0 : left % right
+    case 0xa0: return left ^ right
+    default: return left
+    }
+  }
+
+  private static func test(_ operation: UInt16, _ left: UInt32, _ right: UInt32) -> Bool {
+    switch operation {
+    case 0x10: return left == right
+    case 0x20: return left > right
+    case 0x30: return left >= right
+    case 0x40: return left & right != 0
+    default: return false
+    }
+  }
+}

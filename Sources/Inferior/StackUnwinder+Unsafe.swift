@@ -1,0 +1,124 @@
+import CDw
+import CLinux
+import Glibc
+import Tracing
+
+/// The fence around libdw: C callbacks that find their way back through an opaque pointer.
+///
+/// Safe because the handle outlives every call into libdw (libdw calls back only from inside `dwfl_*` functions), and
+/// because the callbacks touch nothing but the handle's own state.
+final class DwflHandle {
+  private var dwfl: OpaquePointer?
+  private let pid: pid_t
+  private let memory: ProcessMemory
+  private let callbacks: UnsafeMutablePointer<Dwfl_Callbacks>
+  private let threadCallbacks: UnsafeMutablePointer<Dwfl_Thread_Callbacks>
+  private var isAttached = false
+
+  /// The piece of stack that was copied for the unwinding in progress.
+  private var stackBase: UInt64 = 0
+  private var stack: [UInt8] = []
+  private var registers = Registers()
+  private var frames: [StackFrame] = []
+  private var limit = 0
+
+  static let stackPiece = 16384
+
+  init(pid: pid_t, memory: ProcessMemory) {
+    self.pid = pid
+    self.memory = memory
+    callbacks = .allocate(capacity: 1)
+    callbacks.initialize(to: Dwfl_Callbacks())
+    // No search for separate debug files: .eh_frame of the mapped file is what unwinding needs.
+    callbacks.pointee.find_debuginfo = { _, _, _, _, _, _, _, _ in -1 }
+    callbacks.pointee.find_elf = { _, _, _, _, _, _ in -1 }
+    callbacks.pointee.section_address = nil
+    threadCallbacks = .allocate(capacity: 1)
+    threadCallbacks.initialize(to: Dwfl_Thread_Callbacks())
+    threadCallbacks.pointee.next_thread = { _, _, _ in 0 }
+    threadCallbacks.pointee.get_thread = { _, _, argument, thread in
+      thread?.pointee = argument
+      return true
+    }
+    threadCallbacks.pointee.memory_read = { _, address, result, argument in
+      let handle = Unmanaged<DwflHandle>.fromOpaque(argument!).takeUnretainedValue()
+      guard let word = handle.word(at: address) else { return false }
+      result!.pointee = word
+      return true
+    }
+    threadCallbacks.pointee.set_initial_registers = { thread, argument in
+      let handle = Unmanaged<DwflHandle>.fromOpaque(argument!).takeUnretainedValue()
+      return handle.registers.dwarf.withUnsafeBufferPointer {
+        dwfl_thread_state_registers(thread!, 0, UInt32($0.count), $0.baseAddress!)
+      }
+    }
+    dwfl = dwfl_begin(callbacks)
+  }
+
+  deinit {
+    if let dwfl { dwfl_end(dwfl) }
+    callbacks.deallocate()
+    threadCallbacks.deallocate()
+  }
+
+  func report(_ modules: [UnwindModule]) {
+    guard let dwfl else { return }
+    var first: OpaquePointer?
+    dwfl_report_begin(dwfl)
+    for module in modules {
+      if module.path == "[vdso]" {
+        reportVDSO(module.base)
+        continue
+      }
+      // add_p_vaddr: `base` is the address of the file's first byte, for ET_EXEC it is ignored by giving 0.
+      let found = dwfl_report_elf(dwfl, module.displayPath, module.path, -1, module.base, false)
+      if first == nil { first = found }
+    }
+    dwfl_report_end(dwfl, nil, nil)
+    let context = Unmanaged.passUnretained(self).toOpaque()
+    isAttached = dwfl_attach_state(dwfl, nil, pid, threadCallbacks, context)
+  }
+
+  /// The kernel maps the same vDSO into every process: our own copy, in a memory file, stands for the target's.
+  private func reportVDSO(_ base: UInt64) {
+    let descriptor = ul_vdso_descriptor()
+    guard descriptor >= 0 else { return }
+    if dwfl_report_elf(dwfl, "[vdso]", nil, descriptor, base, false) == nil { close(descriptor) }
+  }
+
+  private func word(at address: UInt64) -> UInt64? {
+    let offset = address &- stackBase
+    if offset <= UInt64(stack.count), UInt64(stack.count) - offset >= 8 {
+      return stack.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: Int(offset), as: UInt64.self) }
+    }
+    return try? memory.load(address, as: UInt64.self)
+  }
+
+  func unwind(_ tid: pid_t, _ start: Registers, limit: Int) -> StackTrace {
+    guard let dwfl, isAttached else { return StackTrace(frames: [], isComplete: false) }
+    registers = start
+    frames.removeAll(keepingCapacity: true)
+    self.limit = limit
+    stackBase = start.stackPointer &- 128
+    stack = memory.readPrefix(stackBase, count: DwflHandle.stackPiece)
+    let context = Unmanaged.passUnretained(self).toOpaque()
+    let result = dwfl_getthread_frames(
+      dwfl, tid,
+      { frame, argument in
+        let handle = Unmanaged<DwflHandle>.fromOpaque(argument!).takeUnretainedValue()
+        return handle.take(frame!)
+      }, context)
+    return StackTrace(frames: frames, isComplete: result == 0)
+  }
+
+  /// One frame. The return value ends the walk when it is not DWARF_CB_OK.
+  private func take(_ frame: OpaquePointer) -> Int32 {
+    var pc: Dwarf_Addr = 0
+    var isActivation = false
+    guard dwfl_frame_pc(frame, &pc, &isActivation) else { return Int32(DWARF_CB_ABORT) }
+    var sp: Dwarf_Word = 0
+    if dwfl_frame_reg(frame, 7, &sp) != 0 { sp = 0 }
+    frames.append(StackFrame(programCounter: pc, isActivation: isActivation, stackPointer: sp))
+    return Int32(frames.count < limit ? DWARF_CB_OK : DWARF_CB_ABORT)
+  }
+}

@@ -1,0 +1,80 @@
+import Diagnostics
+import ELF
+import Glibc
+import Tracing
+
+/// One frame of a stopped thread.
+public struct StackFrame: Sendable {
+  public let programCounter: UInt64
+  /// True when the pc is where execution stands (the innermost frame, or one interrupted by a signal); false for a return
+  /// address, which may already belong to the next line or function.
+  public let isActivation: Bool
+  /// The stack pointer of the frame, 0 when it could not be computed.
+  public let stackPointer: UInt64
+
+  /// The address to look up: of the call, not of what follows it.
+  public var lookupAddress: UInt64 { isActivation ? programCounter : programCounter &- 1 }
+}
+
+/// The frames of a stopped thread, innermost first.
+public struct StackTrace: Sendable {
+  public let frames: [StackFrame]
+  /// True only when unwinding ended at a frame with an undefined return address: the root of the thread (psABI, DWARF 6.4).
+  /// Otherwise outer frames may be hidden.
+  public let isComplete: Bool
+}
+
+/// Unwinds stopped threads of a process with libdw, from registers that ptrace gave us and memory read in one piece.
+///
+/// The modules are reported when the unwinder is made, before anything is stopped; a first unwinding warms it up.
+public final class StackUnwinder {
+  private let handle: DwflHandle
+
+  init(pid: pid_t, memory: ProcessMemory, map: MemoryMap) {
+    handle = DwflHandle(pid: pid, memory: memory)
+    handle.report(StackUnwinder.modules(map, thread: memory.thread))
+  }
+
+  /// The files with code of a mapping list, each with the address of its first byte.
+  private static func modules(_ map: MemoryMap, thread: pid_t) -> [UnwindModule] {
+    var modules: [UnwindModule] = []
+    var base: Mapping?
+    for mapping in map.mappings {
+      if mapping.path == "[vdso]" {
+        modules.append(UnwindModule(path: "[vdso]", displayPath: "[vdso]", base: mapping.range.lowerBound))
+        continue
+      }
+      guard mapping.isFile else { continue }
+      if mapping.offset == 0 { base = mapping }
+      guard mapping.isExecutable, let first = base, first.inode == mapping.inode, first.device == mapping.device else { continue }
+      if modules.last?.base == first.range.lowerBound { continue }
+      modules.append(
+        UnwindModule(
+          path: openablePath(first, thread: thread), displayPath: mapping.path, base: first.range.lowerBound))
+    }
+    return modules
+  }
+
+  /// The file as mapped: through the process's root when that is still the same file, else through map_files (proc(5)).
+  private static func openablePath(_ mapping: Mapping, thread: pid_t) -> String {
+    if !mapping.isDeleted {
+      let path = "/proc/\(thread)/root" + mapping.path
+      var found = stat()
+      if stat(path, &found) == 0 && found.st_ino == mapping.inode { return path }
+    }
+    let range = String(mapping.range.lowerBound, radix: 16) + "-" + String(mapping.range.upperBound, radix: 16)
+    return "/proc/\(thread)/map_files/\(range)"
+  }
+
+  /// The frames of a stopped thread, at most `limit`.
+  public func unwind(_ tid: pid_t, _ registers: Registers, limit: Int = 512) -> StackTrace {
+    handle.unwind(tid, registers, limit: limit)
+  }
+}
+
+/// A file for libdw, and where it is mapped.
+struct UnwindModule {
+  let path: String
+  let displayPath: String
+  let base: UInt64
+}

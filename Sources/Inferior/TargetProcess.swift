@@ -1,0 +1,189 @@
+import CLinux
+import Diagnostics
+import ELF
+import Glibc
+import Tracing
+
+/// A process to look into and to patch: a handle that stops nothing.
+///
+/// Holding one costs a pidfd and an open /proc/PID/mem; no thread is seized. The pidfd makes sure that a reused PID is never
+/// mistaken for the process (pidfd_open(2)).
+public final class TargetProcess {
+  public let pid: pid_t
+  public let memory: ProcessMemory
+  public let identity: ProcessIdentity
+  /// The target of /proc/PID/exe, with ` (deleted)` when the file has been replaced.
+  public let executable: String
+  private let pidDescriptor: Int32
+  private var cachedMap: MemoryMap?
+  private var cachedLibraries: [LoadedLibrary]?
+  private var cachedUnwinder: StackUnwinder?
+  private var cachedHazards: CarrierHazards?
+
+  /// Opens a process. Fails with `process.not_found`, `.self`, `.zombie`, `.permission`, `.word_size`, `.static`,
+  /// `.foreign_loader`.
+  public init(attachingTo pid: pid_t) throws(CodedError) {
+    let facts = try ProcessFacts(of: pid)
+    guard pid != getpid() else { throw CodedError(.processSelf, "process \(pid) is this ulpsh itself") }
+    let thread = try TargetProcess.liveThread(facts)
+    guard let start = ProcessFacts.startTime(of: pid) else { throw .gone(pid) }
+    let descriptor = Int32(truncatingIfNeeded: ul_pidfd_open(pid))
+    guard descriptor >= 0 else { throw .noSuchProcess(pid) }
+    var complete = false
+    defer { if !complete { close(descriptor) } }
+    executable = try TargetProcess.executablePath(pid, thread)
+    try TargetProcess.checkProgram(pid, thread, executable)
+    memory = try ProcessMemory(of: pid, through: thread)
+    guard ProcessFacts.startTime(of: pid) == start else { throw .gone(pid) }
+    self.pid = pid
+    identity = ProcessIdentity(pid: UInt64(pid), startTime: start)
+    pidDescriptor = descriptor
+    complete = true
+  }
+
+  deinit { close(pidDescriptor) }
+
+  public var hasEnded: Bool { ul_pidfd_ended(pidDescriptor) != 0 }
+
+  /// Fresh facts; fails with `process.gone` once the process has ended.
+  public func facts() throws(CodedError) -> ProcessFacts {
+    if hasEnded { throw .gone(pid) }
+    do { return try ProcessFacts(of: pid) } catch { throw .gone(pid) }
+  }
+
+  // MARK: - What is mapped
+
+  /// Forgets what was read of mappings and libraries: both change while the process runs.
+  public func refresh() {
+    cachedMap = nil
+    cachedLibraries = nil
+    cachedUnwinder = nil
+    cachedHazards = nil
+  }
+
+  public var map: MemoryMap {
+    if let cachedMap { return cachedMap }
+    let map = MemoryMap(of: memory.thread)
+    cachedMap = map
+    return map
+  }
+
+  /// The objects of the link map, the program first.
+  public func libraries() throws(CodedError) -> [LoadedLibrary] {
+    if let cachedLibraries { return cachedLibraries }
+    let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
+    cachedLibraries = libraries
+    return libraries
+  }
+
+  /// The object a patch's target name means, nil when none is loaded.
+  public func library(named name: String) throws(CodedError) -> LoadedLibrary? {
+    try libraries().first { $0.answers(to: name) }
+  }
+
+  public func library(containing address: UInt64) throws(CodedError) -> LoadedLibrary? {
+    try libraries().first { $0.image.extent.contains(address) }
+  }
+
+  public func unwinder() -> StackUnwinder {
+    if let cachedUnwinder { return cachedUnwinder }
+    let unwinder = StackUnwinder(pid: pid, memory: memory, map: map)
+    cachedUnwinder = unwinder
+    return unwinder
+  }
+
+  func hazards() throws(CodedError) -> CarrierHazards {
+    if let cachedHazards { return cachedHazards }
+    let hazards = try CarrierHazards(in: self)
+    cachedHazards = hazards
+    return hazards
+  }
+
+  // MARK: - Symbols
+
+  /// Address of the first exported definition of a name in link map order, as dlsym(3) would find it.
+  public func symbol(_ name: String) throws(CodedError) -> UInt64? {
+    for library in try libraries() {
+      if let address = try? library.image.address(of: name) { return address.rawValue }
+    }
+    return nil
+  }
+
+  /// What an address belongs to: library, function and offset.
+  public func describe(_ address: UInt64) -> (library: String, symbol: String?, offset: UInt64)? {
+    guard let library = try? library(containing: address) else { return nil }
+    if let symbol = try? library.image.function(containing: RemoteAddress(address)) {
+      return (library.name, symbol.name, address &- (symbol.address + library.image.bias).rawValue)
+    }
+    return (library.name, nil, address &- library.image.extent.lowerBound)
+  }
+
+  /// A path by which this program can open what the process has mapped from `path`: through the process's own root.
+  public func visiblePath(_ path: String) -> String { "/proc/\(memory.thread)/root" + path }
+
+  // MARK: - Checks of the program file
+
+  /// A leader that called pthread_exit stays as a zombie without memory; the other threads still have it.
+  private static func liveThread(_ facts: ProcessFacts) throws(CodedError) -> pid_t {
+    if facts.state != "Z" && facts.state != "X" { return facts.pid }
+    for tid in ThreadList.read(of: facts.pid) {
+      if let state = ThreadList.state(of: tid, in: facts.pid), state != UInt8(ascii: "Z"), state != UInt8(ascii: "X") { return tid }
+    }
+    throw CodedError(.processZombie, "process \(facts.pid) (\(facts.comm)) has ended", data: ["pid": .integer(Int64(facts.pid))])
+  }
+
+  private static func executablePath(_ pid: pid_t, _ thread: pid_t) throws(CodedError) -> String {
+    var length = 0
+    let bytes = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+      buffer.withMemoryRebound(to: CChar.self) { length = readlink("/proc/\(thread)/exe", $0.baseAddress!, $0.count) }
+      count = max(length, 0)
+    }
+    if length >= 0 { return String(decoding: bytes, as: UTF8.self) }
+    let number = errno
+    if number == EACCES || number == EPERM { throw .permission(pid, "look into", errno: number) }
+    if number == ENOENT, (try? ProcessFacts(of: pid)) != nil {
+      throw CodedError(.processForeignLoader, "process \(pid) is a kernel thread", data: ["pid": .integer(Int64(pid))])
+    }
+    throw .gone(pid)
+  }
+
+  private static func checkProgram(_ pid: pid_t, _ thread: pid_t, _ path: String) throws(CodedError) {
+    guard let header = ProcFile.read("/proc/\(thread)/exe", limit: 4096), header.count >= 64 else {
+      throw .permission(pid, "read the program of", errno: EACCES)
+    }
+    let name = printable(path)
+    let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "path": .text(path)]
+    guard Array(header[0..<4]) == [0x7f, 0x45, 0x4c, 0x46] else {
+      throw CodedError(.processForeignLoader, "process \(pid): \(name) is not an ELF program", data: data)
+    }
+    // e_ident[EI_CLASS] == ELFCLASS64, e_machine == EM_X86_64
+    guard header[4] == 2, header[18] == 62, header[19] == 0 else {
+      throw CodedError(.processWordSize, "process \(pid) (\(name)) is not a 64-bit x86-64 program", data: data)
+    }
+    guard let interpreter = interpreter(of: header) else {
+      throw CodedError(.processStatic, "process \(pid) (\(name)) is statically linked", data: data)
+    }
+    guard basename(of: interpreter).hasPrefix("ld-linux") else {
+      throw CodedError(
+        .processForeignLoader, "process \(pid) (\(name)) runs under \(printable(interpreter)), not under glibc's loader", data: data)
+    }
+  }
+
+  /// PT_INTERP's path; the program headers and the path lie in the first page of every ordinary program.
+  private static func interpreter(of header: [UInt8]) -> String? {
+    func word(_ offset: Int, _ size: Int) -> UInt64 {
+      guard offset >= 0, offset + size <= header.count else { return 0 }
+      return (0..<size).reversed().reduce(0) { $0 << 8 | UInt64(header[offset + $1]) }
+    }
+    let start = Int(clamping: word(32, 8))
+    for index in 0..<min(Int(word(56, 2)), 64) {
+      let entry = start + index * 56
+      guard entry + 56 <= header.count, word(entry, 4) == 3 else { continue }
+      let offset = Int(clamping: word(entry + 8, 8))
+      let size = Int(clamping: word(entry + 32, 8))
+      guard offset < header.count, size > 1, size <= header.count - offset else { return "" }
+      return String(decoding: header[offset..<(offset + size - 1)], as: UTF8.self)
+    }
+    return nil
+  }
+}
