@@ -8,6 +8,8 @@ local M = {
 }
 
 local default_limit = 30
+-- How long a scenario may take to report that its time was over.
+local grace = 3
 
 ---@class ulp.ScenarioJob
 ---@field path string
@@ -18,15 +20,31 @@ function M.configure(parser)
   parser:argument("path", "Scenario files, or directories of them"):args "+"
   parser:option("-j --jobs", "Scenarios at the same time", "1"):convert(tonumber)
   parser:option("--skips", "File with the allowed reasons for skipping, one a line")
+  parser:flag("--quick", "Leave out the scenarios that are marked as slow")
   parser:flag("--verbose", "Show the transcript of every scenario")
-  parser:flag("--inside", "Run one scenario in this very process"):hidden(true)
+  parser:option("--inside", "Run one scenario in this very process, for at most so many seconds"):convert(tonumber)
+    :hidden(true)
 end
 
 -- One scenario, in this process
 
+--- Raises an error when the time is over, so that a scenario that waits in vain can still show its transcript. Waits in
+--- Swift are short slices; one that is not gets killed by the runner a little later.
+local function limit_time(seconds)
+  local deadline = core.clock() + seconds
+  debug.sethook(function()
+    if core.clock() < deadline then return end
+    debug.sethook()
+    error(("not finished after %g s"):format(seconds), 2)
+  end, "", 100)
+end
+
 --- Runs the file; the exit status and the last line of the output tell the runner how it went.
-local function run_inside(path)
+local function run_inside(path, limit)
+  io.stdout:setvbuf "line"
+  limit_time(limit)
   local scenario = require "ulp.scenario"
+  scenario.here = path:match "^(.*)/[^/]*$" or "."
   local chunk, syntax = loadfile(path)
   if not chunk then
     print("fail: " .. syntax)
@@ -36,6 +54,7 @@ local function run_inside(path)
     if type(err) == "table" and err.skip then return err end
     return {failure = err, traceback = debug.traceback(nil, 2)}
   end)
+  debug.sethook()
   local code = 0
   if not done and err.skip then
     print("skip: " .. err.skip)
@@ -62,18 +81,20 @@ end
 
 -- Many scenarios, each in its own process
 
-local function limit_of(path)
+--- What the comment lines at the top of a scenario say: `-- timeout: 60`, `-- slow`.
+local function header_of(path)
+  local header = {limit = default_limit, slow = false}
   for line in io.lines(path) do
-    local seconds = line:match "^%-%-%s*timeout:%s*([%d.]+)%s*$"
-    if seconds then return tonumber(seconds) end
-    if not line:match "^%-%-" and not line:match "^#!" then break end
+    if not line:match "^%-%-" then break end
+    header.limit = tonumber(line:match "^%-%- timeout: ([%d.]+)$") or header.limit
+    header.slow = header.slow or line == "-- slow"
   end
-  return default_limit
+  return header
 end
 
 --- The scenario files that the arguments mean, in order; nil and the bad one if there is a bad one.
-local function collect(paths)
-  local jobs = {}
+local function collect(paths, quick)
+  local jobs, chosen = {}, {}
   for _, path in ipairs(paths) do
     local names = core.list_directory(path)
     if names then
@@ -88,9 +109,11 @@ local function collect(paths)
     local file = io.open(job.path)
     if not file then return nil, job.path end
     file:close()
-    job.limit = limit_of(job.path)
+    local header = header_of(job.path)
+    job.limit = header.limit
+    if not (quick and header.slow) then chosen[#chosen + 1] = job end
   end
-  return jobs
+  return chosen
 end
 
 local function allowed_skips(options)
@@ -103,8 +126,8 @@ local function allowed_skips(options)
 end
 
 local function start(job, options)
-  local command = {core.executable_path, "test", "--inside", job.path, timeout = job.limit}
-  if options.verbose then table.insert(command, 4, "--verbose") end
+  local command = {core.executable_path, "test", "--inside", tostring(job.limit), job.path}
+  if options.verbose then table.insert(command, "--verbose") end
   job.started, job.output = core.clock(), ""
   job.child = spawn(command)
 end
@@ -112,7 +135,7 @@ end
 --- How a job that ended went: "passed", "failed" or "skipped", and why.
 local function verdict(job, exit, allowed)
   local output = job.output
-  if not exit then return "failed", ("still running after %g s, killed"):format(job.limit), output end
+  if not exit then return "failed", ("still running %g s after its limit, killed"):format(grace), output end
   if exit.signal then return "failed", ("ended by signal %d"):format(exit.signal), output end
   if exit.code == 77 then
     local reason = output:match "skip: ([^\n]*)" or "no reason"
@@ -154,7 +177,7 @@ local function run_all(jobs, options)
       local job = running[index]
       local exit = job.child:wait(0)
       job.output = job.output .. job.child:drain()
-      if exit or core.clock() - job.started > job.limit then
+      if exit or core.clock() - job.started > job.limit + grace then
         local state, why, output = verdict(job, exit, allowed)
         job.child:kill()
         job.child:close()
@@ -177,12 +200,12 @@ local function run_all(jobs, options)
 end
 
 --- Runs the command; returns the exit status.
----@param options {path: string[], jobs: integer, skips?: string, verbose?: boolean, inside?: boolean}
+---@param options {path: string[], jobs: integer, skips?: string, quick?: boolean, verbose?: boolean, inside?: number}
 ---@return integer
 function M.run(options)
   M.verbose = options.verbose
-  if options.inside then return run_inside(options.path[1]) end
-  local jobs, missing = collect(options.path)
+  if options.inside then return run_inside(options.path[1], options.inside) end
+  local jobs, missing = collect(options.path, options.quick)
   if not jobs then
     io.stderr:write(("ulpsh test: cannot read %s\n"):format(missing))
     return 2

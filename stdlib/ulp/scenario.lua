@@ -16,6 +16,9 @@ M.checks = 0
 --- Where the test targets were built.
 M.targets = os.getenv "ULPSH_TARGETS" or ".build/targets"
 
+--- The directory of the scenario that runs.
+M.here = "."
+
 local temporary -- directory of this scenario, made when first needed
 
 -- Comparisons
@@ -78,7 +81,23 @@ function M.raises(code, action)
   return err
 end
 
---- Fails unless the two results of a transition have this state; the report shows the whole result.
+--- Fails unless `action` is refused with this code, either by an error or by a result that says so; returns what said it.
+---@param code string
+---@param action fun(): any
+function M.refused(code, action)
+  M.checks = M.checks + 1
+  local done, result, err = pcall(action)
+  local said = done and result == nil and err or result
+  if type(said) ~= "table" or said.code ~= code or (done and said.state == "done") then
+    error(("expected a refusal with %s, found: %s"):format(code, show(said)), 2)
+  end
+  if not said.message or said.message == "" or not said.hint or said.hint == "" then
+    error(("the refusal with %s lacks its message or its hint"):format(code), 2)
+  end
+  return said
+end
+
+--- Fails unless the result of a transition has this state; the report shows the whole result.
 function M.state(result, expected, what)
   M.checks = M.checks + 1
   if type(result) ~= "table" or result.state ~= expected then
@@ -90,6 +109,11 @@ end
 --- Ends the scenario as skipped. The reason must be in the list of allowed skips, or the runner counts a failure.
 ---@param reason string the missing capability
 function M.skip(reason) error({skip = reason}, 0) end
+
+--- What `shared/NAME.lua` beside the scenario returns: code that several scenarios have in common.
+function M.shared(name)
+  return dofile(M.here .. "/shared/" .. name .. ".lua")
+end
 
 -- Targets and patches
 
@@ -146,8 +170,8 @@ end
 ---@field units? string[] lines `old:new` instead of the description's
 ---@field as? string name of the packed file
 
---- Packs the live patch described by NAME.dsc of the targets and returns the container's path. The parts are copied first, so
---- that every call gives a file of its own.
+--- Packs the live patch described by NAME.dsc of the targets and returns the container's path. The parts are copied
+--- first, so that every call gives a file of its own.
 ---@param name string
 ---@param options? ulp.PatchOptions
 function M.patch(name, options)
@@ -291,7 +315,13 @@ function M.ulpsh(options)
 end
 
 M.spawn = spawn
-M.sleep = core.sleep
 M.clock = core.clock
+
+--- Sleeps in slices: the time limit of the scenario takes effect between two of them.
+---@param seconds number
+function M.sleep(seconds)
+  local deadline = core.clock() + seconds
+  repeat core.sleep(math.min(0.2, deadline - core.clock())) until core.clock() >= deadline
+end
 
 return M

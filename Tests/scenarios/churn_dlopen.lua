@@ -1,0 +1,4 @@
+-- timeout: 60
+-- The threads hold the lock of the loader most of the time; none may be borrowed while it does.
+local t = require "ulp.scenario"
+t.shared "churn"("dlopen")
