@@ -51,16 +51,13 @@ static bool same_target(const struct pulp_patch *a, const struct pulp_patch *b) 
          pulp_equal(a->target_build_id, b->target_build_id, a->target_build_id_size);
 }
 
-static uint64_t insert_touched(struct table *table, uint64_t universe) {
+static void insert_touched(struct table *table, uint64_t universe) {
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
     if (!touched(patch, universe)) continue;
     const struct pulp_unit *units = pulp_patch_units(patch);
     for (uint32_t index = 0; index < patch->unit_count; index++) {
       uint32_t *found = table_find(table, units[index].patched_addr);
-      if (*found) {
-        if (table->rows[*found - 1].point_offset != units[index].point_offset) return PULP_EINVALIDULP;
-        continue;
-      }
+      if (*found) continue;
       struct row *row = &table->rows[table->count++];
       *found = table->count;
       row->entry = units[index].patched_addr;
@@ -68,11 +65,11 @@ static uint64_t insert_touched(struct table *table, uint64_t universe) {
       row->patch = patch;
     }
   }
-  return PULP_OK;
 }
 
-/* Newest first: the first patch in force that has the function is the one that calls reach. */
-static void select_targets(struct table *table, uint64_t universe) {
+/* Newest first: the first patch in force that has the function is the one that calls reach. All must agree about where
+ * its point is. */
+static uint64_t select_targets(struct table *table, uint64_t universe) {
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
     bool before = pulp_patch_in_force(patch, universe - 1), after = pulp_patch_in_force(patch, universe);
     const struct pulp_unit *units = pulp_patch_units(patch);
@@ -81,11 +78,13 @@ static void select_targets(struct table *table, uint64_t universe) {
       if (!found) continue;
       struct row *row = &table->rows[found - 1];
       if (!same_target(patch, row->patch)) continue;
+      if ((before || after) && row->point_offset != units[index].point_offset) return PULP_EINVALIDULP;
       row->oldest = &units[index];
       if (before && !row->old_target) row->old_target = units[index].target_addr;
       if (after && !row->new_target) row->new_target = units[index].target_addr;
     }
   }
+  return PULP_OK;
 }
 
 /* Entries that are armed or settled do not show the original bytes any more: the first patch remembers them. */
@@ -135,9 +134,9 @@ uint64_t pulp_transition_prepare(uint64_t universe) {
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch))
     if (touched(patch, universe)) capacity += patch->unit_count;
   if (!table_create(&table, capacity)) return PULP_ENOMEM;
-  uint64_t status = insert_touched(&table, universe);
+  insert_touched(&table, universe);
+  uint64_t status = select_targets(&table, universe);
   if (!status) {
-    select_targets(&table, universe);
     inherit_overwritten(&table);
     status = fill_slots(&table, universe);
   }
