@@ -2,7 +2,7 @@
 
 packages_build="gcc libc6-dev pkg-config liblua5.4-dev libelf-dev libdw-dev libreadline-dev lua-argparse lua-dkjson"
 packages_test="make lua5.4 lua-check python3 strace g++ gdb util-linux procps"
-packages_bench="make lua5.4 hyperfine"
+packages_bench="make lua5.4"
 
 # Prints which of the given packages are not installed.
 packages_missing() {

@@ -46,7 +46,7 @@ local methods = {}
 --- Makes control characters visible, so that a transcript cannot steer the terminal it is read on.
 local function visible(text)
   return (text:gsub("[%c\127]", function(character)
-    return character == "\t" and "\t" or ("\\x%02x"):format(character:byte())
+    return character == "\t" and "\t" or character == "\n" and "\\n" or ("\\x%02x"):format(character:byte())
   end))
 end
 
@@ -79,6 +79,9 @@ local metatable = {
   __tostring = function(self) return ("Spawned %d (%s)"):format(self.pid, self.name) end,
   __close = function(self) self:close() end,
 }
+
+--- A text in quotes, on one line.
+local function quoted(text) return '"' .. visible(text):gsub('"', '\\"') .. '"' end
 
 local function record(self, direction, text)
   self.log[#self.log + 1] = {direction = direction, text = text}
@@ -141,7 +144,7 @@ function methods:expect(what, options)
     for _, reject in ipairs(rejects) do
       local at = self.unread:find(reject, 1, plain)
       if at and (not first or at <= first) then
-        fail(self, "expect.rejected", ("wrote %q, which must not come before %q"):format(reject, what), {
+        fail(self, "expect.rejected", ("wrote %s, which must not come before %s"):format(quoted(reject), quoted(what)), {
           rejected = reject, expected = what,
         })
       end
@@ -155,10 +158,12 @@ function methods:expect(what, options)
     end
     local left = deadline - core.clock()
     if left <= 0 then
-      fail(self, "expect.timeout", ("did not write %q in time; it wrote %q"):format(what, self.unread), {expected = what})
+      local message = ("did not write %s in time; it wrote %s"):format(quoted(what), quoted(self.unread))
+      fail(self, "expect.timeout", message, {expected = what})
     end
     if not take(self, left) then
-      fail(self, "expect.timeout", ("ended without writing %q; it wrote %q"):format(what, self.unread), {expected = what})
+      local message = ("ended without writing %s; it wrote %s"):format(quoted(what), quoted(self.unread))
+      fail(self, "expect.timeout", message, {expected = what})
     end
   end
 end
