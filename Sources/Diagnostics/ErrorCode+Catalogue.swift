@@ -123,6 +123,9 @@ extension ErrorCode {
     hint: "use the patch that was made for this build")
   public static let targetFunctionMissing = ErrorCode(
     "target.function_missing", "the function to be replaced is not in the target library", hint: "check the name with `p:symbol(NAME)`")
+  public static let targetFunctionAmbiguous = ErrorCode(
+    "target.function_ambiguous", "several functions of the target library have this name",
+    hint: "patch a function that calls it, or give the function a name of its own")
   public static let entryNotPrepared = ErrorCode(
     "entry.not_prepared", "the function has no patchable entry",
     hint: "build the library with -fpatchable-function-entry=16,14")
@@ -177,7 +180,7 @@ extension ErrorCode {
     fileUnreadable, fileUnwritable, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
     containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible,
     containerChanged, containerUnresolved, descriptionSyntax,
-    targetNotLoaded, targetBuildID, targetFunctionMissing, entryNotPrepared, entryModified, entryCrossesPage,
+    targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
     patchNotApplied, patchBlocked, stageFailed, stageSymbols, switchPause,
     usage, scriptError, scriptInterrupted, spawnFailed, expectTimeout, expectRejected, internalError,

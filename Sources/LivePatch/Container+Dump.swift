@@ -1,0 +1,48 @@
+import Diagnostics
+import ELF
+
+extension ContainerUnit {
+  public var record: DiagnosticValue {
+    .record([.init("old_name", .text(oldName)), .init("new_name", .text(newName)), .init("old_address", .integer(Int64(bitPattern: oldAddress)))])
+  }
+}
+
+extension ContainerReference {
+  public var record: DiagnosticValue {
+    .record([
+      .init("target_name", .text(targetName)), .init("name", .text(name)),
+      .init("target_offset", .integer(Int64(bitPattern: targetOffset))),
+      .init("patch_offset", .integer(Int64(bitPattern: patchOffset))), .init("tls", .flag(isThreadLocal)),
+    ])
+  }
+}
+
+extension Container {
+  /// The whole container as a value for scripts: what `ulp.container` and `ulp.dump` show.
+  public func record() throws(CodedError) -> DiagnosticValue {
+    var functions: [DiagnosticValue] = []
+    for (unit, function) in zip(units, self.functions) {
+      functions.append(
+        .record([
+          .init("old_name", .text(unit.oldName)), .init("new_name", .text(unit.newName)),
+          .init("old_address", .integer(Int64(bitPattern: unit.oldAddress))),
+          .init("new_address", .integer(Int64(bitPattern: function.value))), .init("new_size", .integer(Int64(bitPattern: function.size))),
+        ]))
+    }
+    let constructors = try constructors().map { constructor -> DiagnosticValue in
+      .text(constructor.name ?? hexadecimal(constructor.address.rawValue))
+    }
+    return .record([
+      .init("path", .text(path)), .init("id", .text(id.description)), .init("build_id", .text(buildID.description)),
+      .init("target", .text(targetName)), .init("target_build_id", .text(targetBuildID.description)),
+      .init("units", .list(functions)), .init("references", .list(references.map(\.record))),
+      .init("dependencies", .list(dependencies.map { .text($0.description) })),
+      .init("labels", .list(labels.map { .text($0) })), .init("comments", .text(comments)),
+      .init("constructors", .list(constructors)),
+      .init("undefined", .list(try undefinedSymbols().map { .text($0.name) })),
+      .init("needed", .list(try file.needed().map { .text($0) })),
+      .init("device", .integer(Int64(bitPattern: identity.device))), .init("inode", .integer(Int64(bitPattern: identity.inode))),
+      .init("revertible", .flag(revertBytes != nil)),
+    ])
+  }
+}

@@ -1,0 +1,103 @@
+import Diagnostics
+import ELF
+import Glibc
+
+/// A live patch on disk: a shared object with the replacement functions and the metadata that says what they replace.
+///
+/// The file stays open: what is checked here is what the value describes, whatever happens to the path. Metadata is
+/// compared with the object itself when it is read, so a container value never contradicts its file.
+public struct Container {
+  public static let applySection = ".ulp"
+  public static let revertSection = ".ulp.rev"
+  public static let commentsSection = ".ulp.comments"
+
+  public let file: ELFFile
+  /// The path with symbolic links resolved, as the target process is asked to open it.
+  public let path: String
+  public let buildID: BuildID
+  public let metadata: ContainerMetadata
+  /// The sections' bytes, for runtimes that are sent them.
+  public let applyBytes: [UInt8]
+  /// Nil in a container that was packed without revert metadata.
+  public let revertBytes: [UInt8]?
+  /// The description's comments; empty when there are none.
+  public let comments: String
+  /// The replacement of each unit, in the order of `metadata.units`: name, link address, size.
+  public let functions: [ELFSymbol]
+
+  public var id: PatchID { metadata.id }
+  public var targetName: String { metadata.targetName }
+  public var targetBuildID: BuildID { metadata.targetBuildID }
+  public var units: [ContainerUnit] { metadata.units }
+  public var references: [ContainerReference] { metadata.references }
+  public var dependencies: [PatchID] { metadata.dependencies }
+  public var identity: FileIdentity { file.identity }
+  /// Bug and feature numbers in the comments.
+  public var labels: [String] { PatchLabels.scan(comments) }
+
+  /// What runs in the target when it is loaded, without the compiler's own start files.
+  public func constructors() throws(CodedError) -> [Constructor] { try file.constructors().filter { !$0.isToolchain } }
+
+  /// The symbols it needs from the process.
+  public func undefinedSymbols() throws(CodedError) -> [ELFSymbol] { try file.dynamicSymbols().undefined }
+
+  /// Throws what `ELFFile` throws, `container.no_metadata`, `container.malformed`, `container.contradiction` (naming
+  /// everything that is missing at once), `container.duplicate`, `elf.no_build_id`.
+  public init(path: String) throws(CodedError) { try self.init(ELFFile(path: path)) }
+
+  public init(_ file: ELFFile) throws(CodedError) {
+    self.file = file
+    path = resolvedPath(file.path)
+    guard let section = try file.section(named: Container.applySection) else {
+      throw CodedError(.containerNoMetadata, "\(printable(file.path)) carries no live patch metadata", data: ["path": .text(file.path)])
+    }
+    buildID = try file.requireBuildID()
+    let apply = try Container.bounded(file, section)
+    applyBytes = apply
+    metadata = try Container.named(file) { () throws(CodedError) in try MetadataCodec.decode(apply) }
+    revertBytes = try file.section(named: Container.revertSection).map { section throws(CodedError) in try Container.bounded(file, section) }
+    comments = try Container.readComments(file)
+    try Container.checkDuplicates(metadata, file)
+    functions = try Container.checkContents(metadata, file)
+    try checkRevert()
+  }
+
+  private static func bounded(_ file: ELFFile, _ section: SectionHeader) throws(CodedError) -> [UInt8] {
+    guard section.size < UInt64(MetadataCodec.wireLimit) else {
+      throw CodedError(.containerMalformed, "\(printable(file.path)): section \(section.name) has \(section.size) bytes", data: ["path": .text(file.path)])
+    }
+    return try file.contents(of: section)
+  }
+
+  /// Puts the file's name before the message of a decoder that does not know it.
+  private static func named<Value>(_ file: ELFFile, _ body: () throws(CodedError) -> Value) throws(CodedError) -> Value {
+    do { return try body() } catch {
+      var named = error
+      named.message = "\(printable(file.path)): \(error.message)"
+      throw named.with("path", .text(file.path))
+    }
+  }
+
+  /// NUL-terminated text; SUSE's packer writes one comment, ours all of them.
+  private static func readComments(_ file: ELFFile) throws(CodedError) -> String {
+    guard let section = try file.section(named: commentsSection) else { return "" }
+    let bytes = try bounded(file, section)
+    return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+  }
+
+  private func checkRevert() throws(CodedError) {
+    guard let revertBytes else { return }
+    let revert = try Container.named(file) { () throws(CodedError) in try MetadataCodec.decodeRevert(revertBytes) }
+    guard revert.id == id, revert.targetName == targetName, revert.targetBuildID == targetBuildID else {
+      throw CodedError(
+        .containerContradiction, "\(printable(file.path)): its revert metadata belongs to another patch", data: ["path": .text(file.path)])
+    }
+  }
+}
+
+/// realpath(3), or the path as it is when that fails.
+func resolvedPath(_ path: String) -> String {
+  guard let resolved = realpath(path, nil) else { return path }
+  defer { free(resolved) }
+  return String(cString: resolved)
+}
