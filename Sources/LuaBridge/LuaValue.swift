@@ -113,13 +113,30 @@ public struct LuaError: Error, CustomStringConvertible {
   /// The advice of a coded error.
   public var hint: String? { withValue { $0.rawString("hint", at: -1) } }
   /// The message of a coded error, else the value as `tostring` shows it. Never fails.
-  public var message: String { withValue { $0.rawString("message", at: -1) ?? $0.text(at: -1) } }
-  public var description: String { withValue { $0.text(at: -1) } }
+  public var message: String { withValue { $0.rawString("message", at: -1) ?? $0.errorText(at: -1) } }
+  public var description: String { withValue { $0.errorText(at: -1) } }
 
   /// The same as a Swift error, when its code is in the catalogue; else `script.error` with the message.
   public var coded: CodedError {
     let name = codeName
     let code = ErrorCode.all.first { $0.name == name } ?? .scriptError
     return CodedError(code, message, hint: hint)
+  }
+}
+
+extension LuaStack {
+  /// The text of an error value. One that has no text of its own is named by its type.
+  func errorText(at index: Int32) -> String {
+    switch lua_type(pointer, index) {
+    case LUA_TSTRING, LUA_TNUMBER: return text(at: index)
+    default:
+      reserve(4)
+      let value = lua_absindex(pointer, index)
+      guard luaL_getmetafield(pointer, value, "__tostring") != LUA_TNIL else {
+        return "(error object is a \(String(cString: ul_type_name(pointer, value))) value)"
+      }
+      pop()
+      return text(at: value)
+    }
   }
 }

@@ -1,0 +1,3 @@
+#pragma once
+#include "lua_shim.h"
+#include "readline_glue.h"

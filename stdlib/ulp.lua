@@ -1,0 +1,63 @@
+--- Live patching of running programs.
+---
+--- Primitives come from Swift (`ulp.core`), workflows from the modules beside this file. Each is loaded when it is first
+--- used: `ulp.trigger` reads `ulp/trigger.lua`.
+---
+--- ```lua
+--- local p = assert(ulp.attach(4242))
+--- ulp.trigger(p, "fix.so")
+--- ```
+--- @class ulp
+local M = {}
+
+local core = require "ulp.core"
+
+--- Functions that live in a module of another name. The rest is found by name: `ulp.NAME` is the function `NAME` of
+--- `ulp/NAME.lua`, or that module's table (or function) itself.
+--- @type table<string, string>
+local home = {
+  processes = "ulp.inventory",
+  patches = "ulp.inventory",
+  try_trigger = "ulp.trigger",
+  try_revert = "ulp.revert",
+  try_replace = "ulp.replace",
+}
+
+--- Loads the module that has the member `name`; nil if there is none.
+--- @param name string
+--- @return any
+local function load_member(name)
+  if home[name] then
+    local found, module = pcall(require, home[name])
+    if found then return module[name] end
+    if package.searchpath(home[name], package.path) then error(module, 0) end
+    return core[name]
+  end
+  if not package.searchpath("ulp." .. name, package.path) then return core[name] end
+  local module = require("ulp." .. name)
+  if type(module) == "table" and rawget(module, name) ~= nil then return module[name] end
+  return module
+end
+
+--- The names that completion offers, beyond what is loaded already.
+--- @return table<string, any>
+local function complete()
+  local names = {}
+  for name, value in pairs(core) do names[name] = value end
+  for name in pairs(home) do names[name] = true end
+  for _, name in ipairs {"check", "container", "error", "help", "replace", "revert", "spawn", "trigger"} do
+    if package.searchpath("ulp." .. name, package.path) then names[name] = true end
+  end
+  return names
+end
+
+return setmetatable(M, {
+  __name = "ulp",
+  __complete = complete,
+  __index = function(self, name)
+    if type(name) ~= "string" or not name:match "^%a[%w_]*$" then return nil end
+    local value = load_member(name)
+    if value ~= nil then rawset(self, name, value) end
+    return value
+  end,
+})

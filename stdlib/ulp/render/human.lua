@@ -1,0 +1,65 @@
+--- Results and errors as text for people on a terminal.
+local M = {}
+
+local pretty = require "ulp.render.pretty"
+
+local function clean(value) return pretty.clean(tostring(value)) end
+
+--- Microseconds in the unit that reads best.
+--- @param us number
+--- @return string
+function M.duration(us)
+  if us >= 1000000 then return ("%.2f s"):format(us / 1000000) end
+  if us >= 1000 then return ("%.1f ms"):format(us / 1000) end
+  return ("%d us"):format(math.floor(us + 0.5))
+end
+
+--- `nginx[4242]`, or as much of it as is known.
+local function subject(result)
+  local name = result.comm and clean(result.comm) or "process"
+  return result.pid and ("%s[%d]"):format(name, result.pid) or name
+end
+
+local function timing(result)
+  local parts = {}
+  if result.pause_us then parts[#parts + 1] = "paused " .. M.duration(result.pause_us) end
+  if result.carrier_us then parts[#parts + 1] = "carrier " .. M.duration(result.carrier_us) end
+  return #parts > 0 and " (" .. table.concat(parts, ", ") .. ")" or ""
+end
+
+--- A result as lines: `nginx[4242]: done (paused 41 us, carrier 320 us)`, blockers and advice indented below.
+--- @param result table
+--- @return string
+function M.text(result)
+  local head = subject(result) .. ": " .. clean(result.state or "?")
+  if result.message then head = head .. ": " .. clean(result.message) end
+  if result.code then head = head .. " [" .. clean(result.code) .. "]" end
+  local lines = {head .. timing(result)}
+  for _, blocker in ipairs(type(result.blockers) == "table" and result.blockers or {}) do
+    lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
+      clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker.symbol or "?"))
+  end
+  if result.hint and result.state ~= "done" and result.state ~= "already" then
+    lines[#lines + 1] = "  hint: " .. clean(result.hint)
+  end
+  return table.concat(lines, "\n")
+end
+
+--- Prints a result.
+--- @param result table
+function M.result(result)
+  io.stdout:write(M.text(result), "\n")
+end
+
+--- Prints an error to standard error.
+--- @param err any
+--- @param traceback string? for mistakes in Lua code; an answer about a target has none
+function M.failure(err, traceback)
+  local failure = require "ulp.error".from(err)
+  io.stdout:flush()
+  io.stderr:write(("ulpsh: %s [%s]\n"):format(clean(failure.message), clean(failure.code)))
+  if failure.hint then io.stderr:write("hint: ", clean(failure.hint), "\n") end
+  if traceback then io.stderr:write(traceback, "\n") end
+end
+
+return M
