@@ -4,7 +4,7 @@ local spawn = require "ulp.spawn"
 
 local M = {
   name = "test",
-  summary = "Run live scenarios and report in TAP",
+  summary = "Run live scenarios and report in TAP.",
 }
 
 local default_limit = 30
@@ -152,7 +152,7 @@ local function report(number, job, state, why, output, verbose)
   local line = ("%s %d - %s"):format(state == "failed" and "not ok" or "ok", number, name)
   print(line .. (state == "skipped" and " # SKIP " .. why or (" # %.1f s"):format(took)))
   if state == "failed" or verbose then
-    if why then print("# " .. why) end
+    if why and not output:find(why, 1, true) then print("# " .. why) end
     for text in (output .. "\n"):gmatch "(.-)\n" do if text ~= "" then print("# " .. text) end end
   end
   io.stdout:flush()

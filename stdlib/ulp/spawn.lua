@@ -7,15 +7,9 @@
 --- What is not yet consumed by an `expect` stays for the next one. A child is killed with its group when its handle is
 --- closed or collected, and by the kernel when ulpsh ends.
 local core = require "ulp.core"
+local raise = require "ulp.error".raise
 
 local M = {}
-
---- Raises a coded error; `data` becomes the error's other members.
-local function raise(code, message, data)
-  local err = data or {}
-  err.code, err.message, err.hint = code, message, core.code(code).hint
-  error(setmetatable(err, core.Error), 0)
-end
 
 --- How many expectations have been met in this process; a scenario that met none tested nothing.
 M.expectations = 0
