@@ -148,7 +148,8 @@ extension TraceSession {
       let state = try memory.load(site.mailbox, as: UInt32.self)
       if state == UInt32(PULP_CALL_DONE.rawValue) || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
         let mailbox = try memory.load(site.mailbox, as: pulp_mailbox.self)
-        if mailbox.sequence == sequence { return mailbox }
+        // A call that was left by force has no result and no number; there is only one call at a time.
+        if mailbox.sequence == sequence || state == UInt32(PULP_CALL_ABANDONED.rawValue) { return mailbox }
       }
       let news = self.news(of: tid)
       if news.kind == UL_WAIT_STOPPED {
@@ -164,6 +165,15 @@ extension TraceSession {
       ul_attend_sleep(pause)
       pause = min(pause &* 3 / 2 &+ 1, 1000)
     }
+  }
+
+  /// After the result has come the carrier runs its own program again: its faults are the program's.
+  public mutating func endCall(on tid: pid_t) {
+    guard let index = indexes[tid], tracees[index].state == .attended else { return }
+    var held = ul_wait_status()
+    ul_unattend(tid, &held)
+    if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.signal) }
+    ul_attend(tid, Int32(UL_ATTEND_SERVE))
   }
 
   private mutating func leaveFault(

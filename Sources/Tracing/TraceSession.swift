@@ -22,6 +22,8 @@ struct Tracee {
   /// Filled at the stop.
   var registers = Registers()
   var registersChanged = false
+  /// CLOCK_MONOTONIC nanoseconds of the stop.
+  var stoppedAt: UInt64 = 0
 
   var isRunning: Bool { state == .attended || state == .seized }
 }
@@ -143,6 +145,7 @@ public struct TraceSession: ~Copyable {
     tracees[index].state = .stopped
     tracees[index].signal = 0
     tracees[index].registersChanged = false
+    tracees[index].stoppedAt = Deadline.now
     repeatInterruptedCall(index)
   }
 
@@ -187,6 +190,9 @@ public struct TraceSession: ~Copyable {
     guard let index = indexes[tid], tracees[index].state == .stopped else { return nil }
     return tracees[index].registers
   }
+
+  /// When a stopped thread was found stopped, in nanoseconds of CLOCK_MONOTONIC.
+  public func stopTime(of tid: pid_t) -> UInt64? { indexes[tid].map { tracees[$0].stoppedAt } }
 
   /// Changes the registers a stopped thread goes on with. They reach the kernel at `commitRegisters` or when it goes on.
   public mutating func setRegisters(_ registers: Registers, of tid: pid_t) {

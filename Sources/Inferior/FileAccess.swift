@@ -1,0 +1,42 @@
+import ELF
+import Glibc
+import Tracing
+
+/// Device and inode of what a path leads to; nil when it leads nowhere.
+public func fileIdentity(_ path: String) -> FileIdentity? {
+  var facts = stat()
+  guard stat(path, &facts) == 0 else { return nil }
+  return FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
+}
+
+extension TargetProcess {
+  /// Why the process's user could not read a file, by the permission bits along its path; nil when it can, as far as
+  /// these tell (inode(7)). Asked before the process tries, because the loader's message comes late.
+  public func reasonUnreadable(_ path: String) -> String? {
+    guard let status = ProcFile.read("/proc/\(memory.thread)/status", limit: 16384) else { return nil }
+    func numbers(_ name: StaticString) -> [UInt32] {
+      guard let field = ProcFile.field(name, of: status) else { return [] }
+      return field.split(whereSeparator: { $0 == 0x20 || $0 == 0x09 }).compactMap { ProcFile.decimal($0).map { UInt32(truncatingIfNeeded: $0) } }
+    }
+    let uids = numbers("Uid")
+    let gids = numbers("Gid")
+    guard uids.count >= 4, gids.count >= 4 else { return nil }
+    let user = uids[3]  // file system UID
+    if user == 0 { return nil }
+    let groups = Set(numbers("Groups") + [gids[3]])
+    var prefix = ""
+    let parts = path.split(separator: "/")
+    for (index, part) in parts.enumerated() {
+      prefix += "/" + part
+      var facts = stat()
+      guard stat(visiblePath(prefix), &facts) == 0 else { return nil }
+      let isLast = index == parts.count - 1
+      let wanted: UInt32 = isLast ? 4 : 1
+      let shift: UInt32 = facts.st_uid == user ? 6 : groups.contains(facts.st_gid) ? 3 : 0
+      if (facts.st_mode >> shift) & wanted == 0 {
+        return "user \(user) may not \(isLast ? "read" : "search") \(prefix)"
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,95 @@
+import CPulpABI
+import Diagnostics
+import Inferior
+import Tracing
+
+/// A container that the runtime of a process knows, as its journal says.
+public struct LoadedPatch: Sendable {
+  /// One replaced function.
+  public struct Unit: Sendable {
+    public let entry: UInt64
+    public let replacement: UInt64
+    public let pointOffset: UInt32
+  }
+
+  /// Address of the `pulp_patch` in the process: its identity there.
+  let address: UInt64
+  /// 32 bytes: half of the container's build ID, and the digest of its description.
+  public let id: [UInt8]
+  public let libraryName: String
+  public let path: String
+  public let units: [Unit]
+  /// The universe it came into force with, `UInt64.max` while it never did.
+  let appliedUniverse: UInt64
+  /// The universe it went out of force with, 0 while it never did.
+  let revertedUniverse: UInt64
+  public let container: Range<UInt64>
+  public let targetBias: UInt64
+  public let targetBuildID: [UInt8]
+  /// CLOCK_REALTIME seconds.
+  public let time: UInt64
+  public let wasLoadedBefore: Bool
+  let operationNext: UInt64
+  let handle: UInt64
+
+  public func isInForce(at universe: UInt64) -> Bool {
+    appliedUniverse <= universe && (revertedUniverse == 0 || universe < revertedUniverse)
+  }
+}
+
+extension PulpRuntime {
+  static let patchLimit = 65536
+
+  /// All containers the journal knows, newest first: in force, staged, retired. The list is the target's own memory:
+  /// bounded, and a cycle is `runtime.corrupt`.
+  public func loadedPatches() throws(CodedError) -> [LoadedPatch] {
+    var patches: [LoadedPatch] = []
+    var node = try memory.load(ext.patches, as: UInt64.self)
+    var seen: Set<UInt64> = []
+    while node != 0 {
+      guard seen.insert(node).inserted, seen.count <= PulpRuntime.patchLimit else { throw corrupt("its patch list is a cycle or too long") }
+      let raw = try memory.load(node, as: pulp_patch.self)
+      guard raw.magic == PULP_PATCH_MAGIC else { throw corrupt("its patch list leads nowhere") }
+      patches.append(try decode(raw, at: node))
+      node = raw.next
+    }
+    return patches
+  }
+
+  private func decode(_ raw: pulp_patch, at address: UInt64) throws(CodedError) -> LoadedPatch {
+    guard raw.unit_count <= 1 << 20, raw.container_start <= raw.container_end, raw.target_build_id_size <= PULP_BUILD_ID_MAX
+    else { throw corrupt("a patch record is malformed") }
+    let units = try memory.load(raw.record.units, count: Int(raw.unit_count), as: pulp_unit.self)
+    let name = try memory.cstring(raw.record.lib_name, limit: 4096)
+    let path = try memory.cstring(raw.record.container_name, limit: 4096)
+    return LoadedPatch(
+      address: address,
+      id: withUnsafeBytes(of: raw.record.id) { [UInt8]($0) },
+      libraryName: String(decoding: name, as: UTF8.self),
+      path: String(decoding: path, as: UTF8.self),
+      units: units.map { .init(entry: $0.patched_addr, replacement: $0.target_addr, pointOffset: $0.point_offset) },
+      appliedUniverse: raw.applied_universe, revertedUniverse: raw.reverted_universe,
+      container: raw.container_start..<raw.container_end,
+      targetBias: raw.target_bias,
+      targetBuildID: withUnsafeBytes(of: raw.target_build_id) { [UInt8]($0.prefix(Int(raw.target_build_id_size))) },
+      time: raw.record.time, wasLoadedBefore: raw.was_loaded != 0, operationNext: raw.op_next, handle: raw.handle)
+  }
+
+  /// A consistent reading of universe and patches: repeated while an operation changes them.
+  public func journal() throws(CodedError) -> (universe: UInt64, patches: [LoadedPatch]) {
+    var attempts = 0
+    while true {
+      let before = try memory.load(ext.operation, as: UInt64.self)
+      let universe = try self.universe()
+      do {
+        let patches = try loadedPatches()
+        let after = try memory.load(ext.operation, as: UInt64.self)
+        if (before == after && before & 1 == 0) || attempts > 50 { return (universe, patches) }
+      } catch {
+        // A list that is being unlinked may lead into freed memory for a moment.
+        if attempts > 50 { throw error }
+      }
+      attempts += 1
+    }
+  }
+}

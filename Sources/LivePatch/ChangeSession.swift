@@ -1,0 +1,172 @@
+import CLinux
+import CPulpABI
+import Diagnostics
+import Glibc
+import Inferior
+import Tracing
+
+/// The right to change one process, and the two ways to use it: a call on a borrowed thread, and a world-stop.
+///
+/// Lives from `stage` to `settle` (or for one call); nothing of the process is stopped in between.
+final class ChangeSession {
+  let process: TargetProcess
+  let runtime: PulpRuntime
+  var trace: TraceSession
+  /// How long threads were borrowed altogether, in nanoseconds.
+  private(set) var carrierNanoseconds: UInt64 = 0
+  private var sequence: UInt64
+
+  /// Fails with `process.stopped`, `process.traced`, `operation.busy`, `process.permission`, `process.gone`,
+  /// `process.shadow_stack`.
+  init(_ runtime: PulpRuntime) throws(CodedError) {
+    process = runtime.process
+    self.runtime = runtime
+    let facts = try process.facts()
+    if facts.tracer != 0 { throw .traced(process.pid, by: facts.tracer) }
+    guard facts.state != "T" else {
+      throw CodedError(
+        .processStopped, "process \(process.pid) (\(facts.comm)) is stopped", data: ["pid": .integer(Int64(process.pid))])
+    }
+    if facts.usesShadowStack {
+      throw CodedError(.processShadowStack, "process \(process.pid) runs with shadow stacks", data: ["pid": .integer(Int64(process.pid))])
+    }
+    trace = try TraceSession(process.memory)
+    sequence = Deadline.now
+  }
+
+  // MARK: - Calls
+
+  /// What a call left in the mailbox.
+  struct Answer {
+    let value: UInt64
+    let high: UInt64
+    let text: String
+    let carrier: pid_t
+    let nanoseconds: UInt64
+  }
+
+  /// Runs a function of the process on a thread that can safely be borrowed. Fails with `carrier.none`, `call.busy`,
+  /// `call.timeout`, `call.fault`, `seccomp.*`, `process.gone`.
+  func call(
+    _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
+    ignoringSeccomp: Bool = false
+  ) throws(CodedError) -> Answer {
+    let site = runtime.callSite
+    try checkIdle(site)
+    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, ignoringSeccomp: ignoringSeccomp)
+    let borrowed = trace.stopTime(of: tid) ?? Deadline.now
+    sequence += 1
+    try trace.beginCall(
+      on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity)
+    var fault: CallFault?
+    let mailbox = try trace.awaitCall(on: tid, site, sequence: sequence, until: deadline) { found in
+      if fault == nil { fault = found }
+      return nil
+    }
+    let elapsed = Deadline.now - borrowed
+    carrierNanoseconds += elapsed
+    trace.endCall(on: tid)
+    if let fault { throw callFault(fault, tid) }
+    return Answer(
+      value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed)
+  }
+
+  private func callFault(_ fault: CallFault, _ tid: pid_t) -> CodedError {
+    let place = process.describe(fault.registers.programCounter)
+    let location = place.map { "\($0.symbol ?? "?")+\(hex($0.offset)) in \($0.library)" } ?? hex(fault.registers.programCounter)
+    return CodedError(
+      .callFault, "the call in process \(process.pid) raised signal \(fault.signal) at \(location)",
+      data: [
+        "pid": .integer(Int64(process.pid)), "tid": .integer(Int64(tid)), "signal": .integer(Int64(fault.signal)),
+        "address": .integer(Int64(bitPattern: fault.address)),
+        "rip": .integer(Int64(bitPattern: fault.registers.programCounter)),
+      ])
+  }
+
+  /// A call that an earlier tool began may still run, on the only call stack. Its thread's registers tell for sure.
+  private func checkIdle(_ site: CallSite) throws(CodedError) {
+    let mailbox = try process.memory.load(site.mailbox, as: pulp_mailbox.self)
+    let state = mailbox.state
+    guard state == UInt32(PULP_CALL_ARMED.rawValue) || state == UInt32(PULP_CALL_RUNNING.rawValue),
+      mailbox.owner_pid == process.identity.pid, mailbox.owner_start == process.identity.startTime
+    else { return }
+    let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
+    guard ThreadList.read(of: process.pid).contains(tid) else { return }
+    try trace.seize(tid)
+    guard try trace.stop(tid, until: Deadline(afterMicroseconds: 50_000)), let registers = trace.registers(of: tid) else { return }
+    let isInside = site.isInside(registers)
+    if tid == trace.rightHolder { trace.resume(tid) } else { trace.release(tid) }
+    guard isInside else { return }
+    throw CodedError(
+      .callBusy, "a call of an earlier ulpsh still runs in thread \(tid) of process \(process.pid)",
+      data: ["pid": .integer(Int64(process.pid)), "tid": .integer(Int64(tid))])
+  }
+
+  // MARK: - World-stops
+
+  /// A carrier that has just delivered its result may still be on its way back into its own code: its registers are then
+  /// the runtime's, not its own. That lasts microseconds, so the stop is repeated.
+  func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
+    let site = runtime.callSite
+    while true {
+      let world = try trace.stopWorld(until: deadline)
+      var isReturning = false
+      trace.forEachStopped { _, registers in
+        if site.isInside(registers) { isReturning = true }
+        return false
+      }
+      if !isReturning || deadline.hasPassed { return world }
+      trace.resumeWorld()
+    }
+  }
+
+  /// Stops the world with every thread out of stubs, paddings and entry bytes, also those whose interrupted place lies in
+  /// a signal frame: they are let go and met again. Afterwards slots are unreachable and entries may be rewritten.
+  func stopWorldAtRest(_ check: WorldCheck, until deadline: Deadline) throws(CodedError) -> WorldStop {
+    let unwinder = process.unwinder()
+    while true {
+      let world = try stopWorld(until: deadline)
+      do throws(CodedError) {
+        try check.rewindAll(&trace)
+        guard let tid = try firstInTransit(check, unwinder) else { return world }
+        if deadline.hasPassed {
+          throw CodedError(
+            .patchBlocked, "thread \(tid) of process \(process.pid) was interrupted by a signal inside a detour and did not leave it in time",
+            data: ["pid": .integer(Int64(process.pid)), "tid": .integer(Int64(tid))])
+        }
+      } catch {
+        trace.resumeWorld()
+        throw error
+      }
+      trace.resumeWorld()
+      ul_attend_sleep(200)
+    }
+  }
+
+  private func firstInTransit(_ check: WorldCheck, _ unwinder: StackUnwinder) throws(CodedError) -> pid_t? {
+    for tid in trace.stoppedThreads {
+      guard let registers = trace.registers(of: tid) else { continue }
+      if runtime.callSite.isInside(registers) { return tid }
+      if try check.blocker(tid, registers, unwinder, checksStack: false) != nil { return tid }
+    }
+    return nil
+  }
+
+  // MARK: - Writes into the journal
+
+  private var operationAddress: UInt64 { runtime.ext.operation }
+
+  func setOperationState(_ state: pulp_operation_state) throws(CodedError) {
+    let offset = UInt64(MemoryLayout<pulp_operation>.offset(of: \.state)!)
+    try process.memory.store(UInt32(state.rawValue), to: operationAddress + offset)
+  }
+
+  /// Readers repeat while the generation is odd or has changed.
+  func changingLists(_ body: () throws(CodedError) -> Void) throws(CodedError) {
+    let generation = try process.memory.load(operationAddress, as: UInt64.self)
+    let odd = generation | 1
+    try process.memory.store(odd, to: operationAddress)
+    try body()
+    try process.memory.store(odd &+ 1, to: operationAddress)
+  }
+}

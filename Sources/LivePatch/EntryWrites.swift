@@ -1,0 +1,52 @@
+import CPulpABI
+import Diagnostics
+import Tracing
+
+/// The writes that bring a set of entries into a state: decided before the stop, carried out in it.
+struct EntryWrites {
+  /// Address fields of paddings (8 bytes each), then the two bytes at points. One write per piece; points of one page are
+  /// written together.
+  private(set) var fields: [(address: UInt64, value: UInt64)] = []
+  private(set) var points: [(address: UInt64, bytes: [UInt8])] = []
+
+  mutating func point(at address: UInt64, _ bytes: [UInt8]) { points.append((address, bytes)) }
+  mutating func field(at address: UInt64, _ value: UInt64) { fields.append((address, value)) }
+
+  var count: Int { fields.count + points.count }
+
+  /// Writes everything. The world is stopped; paddings come before points.
+  func carryOut(_ memory: ProcessMemory) throws(CodedError) {
+    for field in fields { try memory.writeText(withUnsafeBytes(of: field.value) { [UInt8]($0) }, to: field.address) }
+    for run in EntryWrites.runs(points) {
+      if run.count == 1 {
+        try memory.writeText(run[0].bytes, to: run[0].address)
+      } else {
+        try EntryWrites.writeRun(run, memory)
+      }
+    }
+  }
+
+  /// Groups writes by page, when a page has several: one read and one write then cost less than each by itself.
+  static func runs(_ writes: [(address: UInt64, bytes: [UInt8])]) -> [[(address: UInt64, bytes: [UInt8])]] {
+    var runs: [[(address: UInt64, bytes: [UInt8])]] = []
+    for write in writes.sorted(by: { $0.address < $1.address }) {
+      if let last = runs.last?.first, last.address / 4096 == (write.address + UInt64(write.bytes.count) - 1) / 4096 {
+        runs[runs.count - 1].append(write)
+      } else {
+        runs.append([write])
+      }
+    }
+    return runs
+  }
+
+  private static func writeRun(_ run: [(address: UInt64, bytes: [UInt8])], _ memory: ProcessMemory) throws(CodedError) {
+    let start = run[0].address
+    let last = run[run.count - 1]
+    var image = try memory.read(start, count: Int(last.address - start) + last.bytes.count)
+    for write in run {
+      let offset = Int(write.address - start)
+      image.replaceSubrange(offset..<offset + write.bytes.count, with: write.bytes)
+    }
+    try memory.writeText(image, to: start)
+  }
+}

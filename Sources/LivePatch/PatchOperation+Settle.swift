@@ -1,0 +1,109 @@
+import CPulpABI
+import Diagnostics
+import Glibc
+import Inferior
+import Tracing
+
+/// What became of one container that went out of force.
+public struct UnloadOutcome: Sendable {
+  public enum State: String, Sendable {
+    case unloaded
+    /// Kept: a thread is still in it, or it cannot be proved that none is.
+    case retired
+    /// dlclose succeeded, and the loader keeps it all the same (thread-local destructors, NODELETE, unique symbols).
+    case stillLoaded = "still_loaded"
+  }
+  public let id: [UInt8]
+  public let path: String
+  public let state: State
+  public let reason: String?
+}
+
+extension PatchOperation {
+  /// Replaces the stubs by direct jumps, disarms functions that are back at their original, frees the slots and brings the
+  /// patch list up to date. One more short world-stop; nothing that calls reach changes. After a revert it also finds out
+  /// which containers nobody is in any more. Ends the session unless something is left to unload.
+  public func settle() throws(CodedError) {
+    let session = try openSession(.switched)
+    let settler = Settler(runtime, transitions: transitions, universe: universe)
+    let writes = try settler.settledWrites()
+    let check = WorldCheck(runtime, places: places(), leaving: left.map(\.container))
+    let unwinder = process.unwinder()
+    try session.setOperationState(PULP_OP_SETTLING)
+    let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    var failure: CodedError?
+    do throws(CodedError) {
+      occupants = try occupied(session, check, unwinder)
+      try writes.carryOut(runtime.memory)
+    } catch { failure = error }
+    session.trace.resumeWorld()
+    settlePauseNanoseconds = Deadline.now - world.began
+    if let failure { throw failure }
+    try settler.finish(session, linking: loaded, unlinking: left)
+    phase = .settled
+    if left.isEmpty { self.session = nil }
+  }
+
+  /// Why each left container cannot be unloaded: some thread is in it, by precise unwinding in this stop.
+  private func occupied(
+    _ session: ChangeSession, _ check: WorldCheck, _ unwinder: StackUnwinder
+  ) throws(CodedError) -> [UInt64: String] {
+    var reasons: [UInt64: String] = [:]
+    guard !left.isEmpty else { return reasons }
+    for tid in session.trace.stoppedThreads {
+      guard let registers = session.trace.registers(of: tid) else { continue }
+      let trace = unwinder.unwind(tid, registers)
+      for patch in left where reasons[patch.address] == nil {
+        if trace.frames.contains(where: { patch.container.contains($0.programCounter) }) {
+          reasons[patch.address] = "thread \(tid) is in it"
+        } else if !trace.isComplete {
+          reasons[patch.address] = "the stack of thread \(tid) cannot be unwound"
+        }
+      }
+    }
+    return reasons
+  }
+
+  /// Unloads the containers that a settled revert left, where nobody is in them. Ends the session.
+  public func unload(timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
+    if phase == .settled && session == nil { return [] }
+    let session = try openSession(.settled)
+    defer { self.session = nil }
+    var outcomes: [UnloadOutcome] = []
+    for patch in left {
+      if let reason = occupants[patch.address] {
+        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
+      } else {
+        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
+      }
+    }
+    carrierNanoseconds = session.carrierNanoseconds
+    return outcomes
+  }
+
+  static func unload(_ patch: LoadedPatch, _ session: ChangeSession, timeout: UInt64) throws(CodedError) -> UnloadOutcome {
+    let answer = try session.call(
+      session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout))
+    let text = answer.text.isEmpty ? nil : printable(answer.text)
+    switch UInt32(truncatingIfNeeded: answer.value) {
+    case UInt32(PULP_OK.rawValue): return UnloadOutcome(id: patch.id, path: patch.path, state: .unloaded, reason: nil)
+    case UInt32(PULP_STILL_LOADED.rawValue): return UnloadOutcome(id: patch.id, path: patch.path, state: .stillLoaded, reason: text)
+    default: return UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: text ?? "status \(answer.value)")
+    }
+  }
+
+  /// Takes a staged operation back: marks, slots, paddings and containers. Nothing of it was ever in force.
+  public func abort(timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
+    let session = try openSession(.staged)
+    defer { self.session = nil }
+    let settler = Settler(runtime, transitions: transitions, universe: universe)
+    try settler.withdraw(session, loaded: loaded, left: left)
+    phase = .aborted
+    for write in harmlessWrites.reversed() { try runtime.memory.writeText(write.bytes, to: write.address) }
+    var outcomes: [UnloadOutcome] = []
+    for patch in loaded { outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout)) }
+    carrierNanoseconds = session.carrierNanoseconds
+    process.refresh()
+    return outcomes
+  }
+}

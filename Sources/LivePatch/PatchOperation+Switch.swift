@@ -1,0 +1,148 @@
+import CPulpABI
+import Diagnostics
+import ELF
+import Glibc
+import Inferior
+import Tracing
+
+public struct SwitchOptions: Sendable {
+  public var consistency = Consistency.stack
+  /// Longest allowed world-stop in microseconds; nil: as long as it takes, with a bound on waiting for a thread to stop.
+  public var maxPause: UInt64?
+  public init() {}
+}
+
+/// What one world-stop did.
+public struct SwitchOutcome: Sendable {
+  public let switched: Bool
+  /// Empty when it switched.
+  public let blockers: [Blocker]
+  /// From the first request to stop to the last thread let go, tracer's clock.
+  public let pauseNanoseconds: UInt64
+  public let threadCount: Int
+}
+
+extension PatchOperation {
+  /// A bound for waiting for one stop when no `maxPause` is given.
+  static let stopLimit: UInt64 = 250_000
+
+  /// Stops the world once and, when nobody is inside a function to be replaced, brings the operation into force with one
+  /// 8-byte store. Otherwise lets go and says who is in the way. Fails with `process.unstoppable`, `switch.max_pause`.
+  public func performSwitch(_ options: SwitchOptions = SwitchOptions()) throws(CodedError) -> SwitchOutcome {
+    let session = try openSession(.staged)
+    let check = try worldCheck()
+    let writes = try arming()
+    let unwinder = process.unwinder()
+    let deadline = Deadline(afterMicroseconds: options.maxPause ?? PatchOperation.stopLimit)
+    let world = try session.stopWorld(until: deadline)
+    var committed = false
+    var failure: CodedError?
+    var blockers: [Blocker] = []
+    do throws(CodedError) {
+      blockers = try findBlockers(session, check, unwinder, options.consistency)
+      if blockers.isEmpty {
+        if options.maxPause != nil && deadline.hasPassed { throw tooLong(options) }
+        try commit(session, writes)
+        committed = true
+      }
+    } catch { failure = error }
+    session.trace.resumeWorld()
+    let pause = Deadline.now - world.began
+    pauseNanoseconds = max(pauseNanoseconds, pause)
+    if committed { phase = .switched }
+    if let failure { throw failure }
+    return SwitchOutcome(switched: committed, blockers: blockers, pauseNanoseconds: pause, threadCount: world.threadCount)
+  }
+
+  private func findBlockers(
+    _ session: ChangeSession, _ check: WorldCheck, _ unwinder: StackUnwinder, _ consistency: Consistency
+  ) throws(CodedError) -> [Blocker] {
+    try check.rewindAll(&session.trace)
+    var blockers: [Blocker] = []
+    for tid in session.trace.stoppedThreads {
+      guard let registers = session.trace.registers(of: tid) else { continue }
+      if runtime.callSite.isInside(registers) {
+        blockers.append(Blocker(tid: tid, reason: .transient, frame: 0, address: registers.programCounter, callers: []))
+      } else if let blocker = try check.blocker(tid, registers, unwinder, checksStack: consistency == .stack) {
+        blockers.append(blocker)
+      }
+    }
+    return blockers
+  }
+
+  /// The point of no return is the last line: before it all is old, after it all is new.
+  private func commit(_ session: ChangeSession, _ writes: EntryWrites) throws(CodedError) {
+    try session.setOperationState(PULP_OP_ARMING)
+    try writes.carryOut(runtime.memory)
+    try runtime.memory.store(universe, to: runtime.ext.universe)
+  }
+
+  private func tooLong(_ options: SwitchOptions) -> CodedError {
+    CodedError(
+      .switchPause, "process \(process.pid): checking took longer than \(options.maxPause ?? 0) us; nothing was switched",
+      data: ["pid": .integer(Int64(process.pid)), "max_pause_us": .integer(Int64(options.maxPause ?? 0))])
+  }
+
+  // MARK: - Prepared before the stop
+
+  /// Armed entries are re-pointed to the new slot's stub; disarmed ones get their jump. Reading each entry again also
+  /// brings its page in.
+  private func arming() throws(CodedError) -> EntryWrites {
+    var writes = EntryWrites()
+    for transition in transitions {
+      let entry = transition.entry
+      let bytes = try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
+      switch EntryForm(bytes) {
+      case .armed: writes.field(at: entry - 8, runtime.stub(transition.slot))
+      case .prepared(let pointOffset, _, _):
+        writes.point(at: entry + UInt64(pointOffset), EntryForm.jump(pointOffset: pointOffset))
+        // The same byte again: makes our private copy of the page, so that the stop need not wait for it.
+        try runtime.memory.writeText([bytes[EntryForm.before + Int(pointOffset)]], to: entry + UInt64(pointOffset))
+      default:
+        throw CodedError(
+          .entryModified, "the entry at \(hex(entry)) of process \(process.pid) changed while the operation was staged",
+          data: ["pid": .integer(Int64(process.pid)), "address": .integer(Int64(bitPattern: entry))])
+      }
+    }
+    return writes
+  }
+
+  func worldCheck() throws(CodedError) -> WorldCheck {
+    WorldCheck(runtime, places: places(), leaving: try transitions.map { transition throws(CodedError) in try code(leftBy: transition) })
+  }
+
+  /// Every entry that this runtime may have armed: threads can be in transit at any of them.
+  func places() -> [WorldCheck.Place] {
+    var offsets: [UInt64: UInt32] = [:]
+    for patch in known { for unit in patch.units { offsets[unit.entry] = unit.pointOffset } }
+    for transition in transitions { offsets[transition.entry] = transition.point_offset }
+    return offsets.map { WorldCheck.Place(entry: $0.key, point: $0.key + UInt64($0.value)) }
+  }
+
+  /// The code that calls reached so far: the original body, or an earlier replacement.
+  private func code(leftBy transition: pulp_transition) throws(CodedError) -> Range<UInt64> {
+    let original = transition.entry + UInt64(transition.point_offset) + 2
+    if transition.old_target == original {
+      let planned = plan.applies.lazy.flatMap(\.units).first { $0.entry == transition.entry }?.size ?? 0
+      let size = planned > 0 ? planned : try functionSize(transition.entry)
+      return transition.entry..<transition.entry + max(size, 16)
+    }
+    return transition.old_target..<transition.old_target + max(try functionSize(transition.old_target), 16)
+  }
+
+  /// From the symbol table; for a local function without one, up to the next exported function.
+  private func functionSize(_ address: UInt64) throws(CodedError) -> UInt64 {
+    guard let library = try process.library(containing: address) else { return 0 }
+    let link = address &- library.bias
+    var size: UInt64 = 0
+    var next = UInt64.max
+    try library.image.symbols().forEachDefined { symbol in
+      guard symbol.isCode else { return }
+      if symbol.value == link { size = max(size, symbol.size) }
+      if symbol.value > link { next = min(next, symbol.value) }
+    }
+    if size > 0 { return size }
+    let end = library.image.textRanges.first { $0.contains(address) }?.upperBound ?? address
+    return min(next == .max ? end - address : next - link, end - address)
+  }
+}

@@ -1,0 +1,217 @@
+import CPulpABI
+import Diagnostics
+import ELF
+import Glibc
+import Inferior
+import Tracing
+
+/// How a switch treats threads that are inside functions to be replaced.
+public enum Consistency: String, Sendable {
+  /// Nobody may be inside: the threads are unwound in the same stop as the commit.
+  case stack
+  /// Switch at once: calls in progress finish in the old version beside new ones.
+  case immediate
+}
+
+/// Limits of staging.
+public struct StageOptions: Sendable {
+  /// Time for the carrier to be found and the container to be loaded, microseconds.
+  public var timeout: UInt64 = 5_000_000
+  public var ignoresSeccomp = false
+  /// Only this thread may be borrowed.
+  public var carrier: pid_t?
+  public init() {}
+}
+
+/// An operation on one process, from `stage` to `settle` or `abort`: loaded but not in force, then in force, then tidy.
+///
+/// Dropping a staged operation undoes it. The steps are separate so that policy (retry, back-off, health checks) can be
+/// written between them; each is all or nothing by itself.
+public final class PatchOperation {
+  public enum Phase: String, Sendable { case staged, switched, settled, aborted, closed }
+
+  public let process: TargetProcess
+  public let runtime: PulpRuntime
+  public let plan: PatchPlan
+  public internal(set) var phase = Phase.staged
+  /// The universe this operation leads to.
+  public let universe: UInt64
+  var session: ChangeSession?
+  let transitions: [pulp_transition]
+  /// Patches this operation loaded, and those it leaves.
+  let loaded: [LoadedPatch]
+  let left: [LoadedPatch]
+  /// Everything known when it was staged: whose entries may be in transit.
+  let known: [LoadedPatch]
+  /// Left containers that a thread was in when the operation was settled: address of the patch, and why it stays.
+  var occupants: [UInt64: String] = [:]
+  /// What staging wrote, to be written back by an abort: address and bytes before.
+  var harmlessWrites: [(address: UInt64, bytes: [UInt8])] = []
+  public internal(set) var carrierNanoseconds: UInt64 = 0
+  /// The longest and the last world-stop, tracer's clock.
+  public internal(set) var pauseNanoseconds: UInt64 = 0
+  public internal(set) var settlePauseNanoseconds: UInt64 = 0
+
+  init(
+    _ session: ChangeSession, plan: PatchPlan, universe: UInt64, transitions: [pulp_transition], loaded: [LoadedPatch],
+    left: [LoadedPatch], known: [LoadedPatch]
+  ) {
+    self.session = session
+    process = session.process
+    runtime = session.runtime
+    self.plan = plan
+    self.universe = universe
+    self.transitions = transitions
+    self.loaded = loaded
+    self.left = left
+    self.known = known
+    carrierNanoseconds = session.carrierNanoseconds
+  }
+
+  deinit { close() }
+
+  /// Undoes a staged operation, finishes a switched one, ends the session. Harmless when repeated.
+  public func close() {
+    switch phase {
+    case .staged: _ = try? abort()
+    case .switched: _ = try? settle()
+    default: break
+    }
+    session = nil
+    if phase != .settled && phase != .aborted { phase = .closed }
+  }
+
+  func openSession(_ expected: Phase) throws(CodedError) -> ChangeSession {
+    guard phase == expected, let session else {
+      throw CodedError(
+        .operationExpired, "the operation on process \(process.pid) is \(phase.rawValue), not \(expected.rawValue)",
+        data: ["pid": .integer(Int64(process.pid)), "phase": .text(phase.rawValue)])
+    }
+    return session
+  }
+
+  // MARK: - Stage
+
+  /// Loads the plan's containers on a borrowed thread while the program runs, resolves everything, and prepares the
+  /// entries, all without effect on what any call reaches. Fails with what the runtime or the loader says, undone.
+  public static func stage(_ plan: PatchPlan, _ runtime: PulpRuntime, _ options: StageOptions = StageOptions()) throws(CodedError) -> PatchOperation {
+    let session = try ChangeSession(runtime)
+    let deadline = Deadline(afterMicroseconds: options.timeout)
+    try checkUnchanged(plan, runtime)
+    let request = try StageRequest(plan, token: Deadline.now, tool: getpid())
+    try runtime.memory.write(request.bytes, to: runtime.ext.request)
+    let answer = try session.call(
+      runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp)
+    guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }
+    runtime.process.refresh()
+    let operation = try staged(session, plan, token: request.token)
+    // From here on dropping the operation undoes it.
+    try operation.checkLoadedFiles()
+    try operation.prepareEntries()
+    return operation
+  }
+
+  private static func checkUnchanged(_ plan: PatchPlan, _ runtime: PulpRuntime) throws(CodedError) {
+    guard plan.identity == runtime.process.identity else {
+      throw CodedError(.usage, "the plan was made for another process", data: ["pid": .integer(Int64(runtime.process.pid))])
+    }
+    let operation = try runtime.operation()
+    guard operation.state == UInt32(PULP_OP_IDLE.rawValue) else { throw runtime.pending(operation) }
+    let universe = try runtime.universe()
+    guard universe == plan.universe else {
+      throw CodedError(
+        .operationExpired, "process \(plan.pid) was changed since the plan was made (universe \(universe), not \(plan.universe))",
+        hint: "make the plan again", data: ["pid": .integer(Int64(plan.pid))])
+    }
+    for apply in plan.applies {
+      for unit in apply.units {
+        let count = EntryForm.before + EntryForm.after
+        let bytes = try runtime.memory.read(unit.entry - UInt64(EntryForm.before), count: count)
+        guard EntryForm(bytes) == unit.form else {
+          throw CodedError(
+            .entryModified, "\(printable(unit.oldName)) in process \(plan.pid) has changed since the plan was made",
+            hint: "make the plan again", data: ["pid": .integer(Int64(plan.pid)), "symbol": .text(unit.oldName)])
+        }
+      }
+    }
+  }
+
+  private static func staged(_ session: ChangeSession, _ plan: PatchPlan, token: UInt64) throws(CodedError) -> PatchOperation {
+    let runtime = session.runtime
+    let raw = try runtime.operation()
+    guard raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token else { throw runtime.corrupt("its operation is not the one that was staged") }
+    let patches = try runtime.loadedPatches()
+    return PatchOperation(
+      session, plan: plan, universe: raw.universe, transitions: try runtime.transitions(of: raw),
+      loaded: patches.filter { $0.appliedUniverse == raw.universe }, left: patches.filter { $0.revertedUniverse == raw.universe },
+      known: patches)
+  }
+
+  /// What the loader mapped must be the file that was opened and checked.
+  private func checkLoadedFiles() throws(CodedError) {
+    for apply in plan.applies {
+      guard let patch = loaded.first(where: { $0.id == apply.id.bytes }) else { throw runtime.corrupt("a staged container is missing") }
+      let home = process.map.mapping(containing: patch.container.lowerBound)
+      guard home?.device == apply.fileIdentity.device, home?.inode == apply.fileIdentity.inode else {
+        throw CodedError(
+          .containerChanged, "process \(process.pid) loaded another file than \(printable(apply.path)) that was checked",
+          data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
+      }
+    }
+  }
+
+  /// Writes what has no effect yet: paddings that no armed entry leads to, and one-byte nops merged into a two-byte one.
+  private func prepareEntries() throws(CodedError) {
+    for transition in transitions {
+      let entry = transition.entry
+      let start = entry - UInt64(EntryForm.before)
+      let bytes = try runtime.memory.read(start, count: EntryForm.before + EntryForm.after)
+      guard case .prepared(let pointOffset, let mergesNops, _) = EntryForm(bytes) else { continue }
+      let padding = entry - UInt64(EntryForm.padding)
+      let paddingStart = EntryForm.before - EntryForm.padding
+      harmlessWrites.append((padding, Array(bytes[paddingStart..<EntryForm.before])))
+      try runtime.memory.writeText(EntryForm.paddingBytes(target: runtime.stub(transition.slot)), to: padding)
+      if mergesNops {
+        let point = entry + UInt64(pointOffset)
+        harmlessWrites.append((point, [0x90]))
+        try runtime.memory.writeText([EntryForm.mergedNop], to: point)
+      }
+    }
+  }
+}
+
+extension PulpRuntime {
+  func pending(_ operation: pulp_operation) -> CodedError {
+    CodedError(
+      .operationPending, "process \(process.pid) has an unfinished operation of ulpsh (process \(operation.tool_pid))",
+      data: ["pid": .integer(Int64(process.pid)), "state": .integer(Int64(operation.state)), "tool": .integer(Int64(operation.tool_pid))])
+  }
+}
+
+/// What a refusal of the runtime's stage function means.
+private func stageError(_ answer: ChangeSession.Answer, _ plan: PatchPlan, _ runtime: PulpRuntime) -> CodedError {
+  let pid = runtime.process.pid
+  let text = printable(answer.text.split(separator: "\n").joined(separator: "; "))
+  let data: KeyValuePairs<String, DiagnosticValue> = [
+    "pid": .integer(Int64(pid)), "status": .integer(Int64(bitPattern: answer.value)), "detail": .text(text),
+  ]
+  let names = plan.applies.map { printable($0.path) }.joined(separator: ", ")
+  switch UInt32(truncatingIfNeeded: answer.value) {
+  case UInt32(PULP_EDLOPEN.rawValue):
+    return CodedError(.stageFailed, "process \(pid) could not load \(names): \(text)", data: data)
+  case UInt32(PULP_EBUILDID.rawValue):
+    return CodedError(.containerChanged, "process \(pid): \(names): the build ID differs after loading: \(text)", data: data)
+  case UInt32(PULP_ENONEWFUNC.rawValue), UInt32(PULP_ENOREFERENCE.rawValue):
+    return CodedError(.stageSymbols, "process \(pid): \(names) does not export \(text)", data: data)
+  case UInt32(PULP_EPOOLFULL.rawValue):
+    return CodedError(.poolFull, "the pool of stubs in process \(pid) is full", data: data)
+  case UInt32(PULP_ENOTAPPLIED.rawValue):
+    return CodedError(.patchNotApplied, "process \(pid): \(text)", data: data)
+  case UInt32(PULP_EUSRBLOCKED.rawValue):
+    return CodedError(.runtimeDisabled, "live patching is switched off in process \(pid)", data: data)
+  case UInt32(PULP_ESTATE.rawValue):
+    return CodedError(.operationPending, "process \(pid): \(text)", data: data)
+  default:
+    return CodedError(.stageFailed, "process \(pid) refused to stage \(names): status \(answer.value): \(text)", data: data)
+  }
+}

@@ -1,0 +1,257 @@
+import Diagnostics
+import ELF
+import Inferior
+import Tracing
+
+/// What an operation would do to one process, computed without stopping or changing anything.
+///
+/// The plan is the dry run: printing it shows every function, every byte and every refusal. It is also what is staged; the
+/// runtime and the switch check again that the process still is as the plan found it.
+public struct PatchPlan: Sendable {
+  /// One function to be diverted.
+  public struct Unit: Sendable {
+    public let oldName: String
+    public let newName: String
+    /// Address of the function in the process.
+    public let entry: UInt64
+    public let pointOffset: UInt32
+    /// Bytes of its code, 0 when no symbol tells.
+    public let size: UInt64
+    /// The 32 bytes before the entry and 8 from it on, as found.
+    let found: [UInt8]
+    let form: EntryForm
+
+    public var isArmed: Bool { if case .armed = form { true } else { false } }
+  }
+
+  /// A container to be applied.
+  public struct Apply: Sendable {
+    public let id: PatchID
+    /// The container's file as this program sees it, and as the process is asked to open it.
+    public let path: String
+    public let targetPath: String
+    public let fileIdentity: FileIdentity
+    public let buildID: BuildID
+    public let libraryName: String
+    public let libraryPath: String
+    public let bias: UInt64
+    public let targetBuildID: BuildID
+    public let units: [Unit]
+    public let references: [ContainerReference]
+    public let constructors: [String]
+    public let labels: [String]
+  }
+
+  /// A patch to be left.
+  public struct Revert: Sendable {
+    public let id: PatchID
+    public let libraryName: String
+    public let path: String
+    public let functions: [UInt64]
+  }
+
+  public let pid: Int32
+  public let identity: ProcessIdentity
+  /// The universe the process was in when the plan was made; the operation leads to the next one.
+  public let universe: UInt64
+  public let applies: [Apply]
+  public let reverts: [Revert]
+  /// Patches named that need nothing: applied already, or (to be reverted) not applied.
+  public let already: [PatchID]
+  public let warnings: [String]
+
+  public var isEmpty: Bool { applies.isEmpty && reverts.isEmpty }
+}
+
+/// Computes plans for one process.
+public struct PatchPlanner {
+  let process: TargetProcess
+  let runtime: PulpRuntime
+  let universe: UInt64
+  let patches: [LoadedPatch]
+
+  public init(_ runtime: PulpRuntime) throws(CodedError) {
+    process = runtime.process
+    self.runtime = runtime
+    (universe, patches) = try runtime.journal()
+  }
+
+  /// A plan to bring `containers` into force and take `reverting` out of force, in one step.
+  ///
+  /// Fails, before anything is touched, with `target.not_loaded`, `target.build_id`, `target.function_missing`,
+  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.unresolved`, `runtime.disabled`,
+  /// `patch.not_applied` (for a patch to be reverted that the process does not have).
+  public func plan(applying containers: [Container], reverting: [PatchID] = []) throws(CodedError) -> PatchPlan {
+    try checkEnabled()
+    var applies: [PatchPlan.Apply] = []
+    var already: [PatchID] = []
+    var warnings: [String] = []
+    for container in containers {
+      let isLeft = reverting.contains(container.id)
+      if !isLeft, inForce(container.id) != nil {
+        already.append(container.id)
+        continue
+      }
+      applies.append(try apply(container, &warnings))
+    }
+    try checkDuplicates(applies)
+    var reverts: [PatchPlan.Revert] = []
+    for id in reverting {
+      guard let patch = inForce(id) else { throw notApplied(id) }
+      reverts.append(.init(id: id, libraryName: patch.libraryName, path: patch.path, functions: patch.units.map(\.entry)))
+    }
+    return PatchPlan(
+      pid: process.pid, identity: process.identity, universe: universe, applies: applies, reverts: reverts, already: already,
+      warnings: warnings)
+  }
+
+  public func inForce(_ id: PatchID) -> LoadedPatch? {
+    patches.first { $0.id == id.bytes && $0.isInForce(at: universe) }
+  }
+
+  private func notApplied(_ id: PatchID) -> CodedError {
+    CodedError(
+      .patchNotApplied, "patch \(id.description.prefix(16)) is not applied in process \(process.pid)",
+      data: ["pid": .integer(Int64(process.pid)), "id": .text(id.description)])
+  }
+
+  private func checkEnabled() throws(CodedError) {
+    let state = try runtime.errorState()
+    guard state != 0 else { return }
+    throw CodedError(
+      .runtimeDisabled, "live patching is switched off in process \(process.pid) (error state \(state))",
+      data: ["pid": .integer(Int64(process.pid)), "error_state": .integer(Int64(state))])
+  }
+
+  // MARK: - One container
+
+  private func apply(_ container: Container, _ warnings: inout [String]) throws(CodedError) -> PatchPlan.Apply {
+    let library = try target(of: container)
+    let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
+    try checkResolvable(container)
+    let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
+    return PatchPlan.Apply(
+      id: container.id, path: container.path, targetPath: try visiblePath(container), fileIdentity: container.identity,
+      buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
+      targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
+      labels: container.labels)
+  }
+
+  /// The loaded library with the container's target name and build ID. Of several copies the one with the right ID.
+  private func target(of container: Container) throws(CodedError) -> LoadedLibrary {
+    let wanted = container.targetBuildID
+    let named = try process.libraries().filter { $0.answers(to: container.targetName) }
+    guard let first = named.first else {
+      throw CodedError(
+        .targetNotLoaded, "\(printable(container.targetName)) is not loaded in process \(process.pid)",
+        data: ["pid": .integer(Int64(process.pid)), "library": .text(container.targetName)])
+    }
+    for library in named {
+      if try library.image.buildID() == wanted { return library }
+    }
+    let found = try first.image.buildID()?.description ?? "none"
+    throw CodedError(
+      .targetBuildID,
+      "\(printable(container.targetName)) in process \(process.pid) has build ID \(found), the patch is for \(wanted.description)",
+      data: [
+        "pid": .integer(Int64(process.pid)), "library": .text(container.targetName), "found": .text(found),
+        "expected": .text(wanted.description),
+      ])
+  }
+
+  private func plannedUnit(_ unit: ContainerUnit, _ library: LoadedLibrary) throws(CodedError) -> PatchPlan.Unit {
+    let symbol = try library.image.symbols().symbol(named: unit.oldName)
+    let link = unit.oldAddress != 0 ? unit.oldAddress : symbol?.isDefined == true ? symbol!.value : 0
+    let entry = link &+ library.bias
+    func refuse(_ code: ErrorCode, _ text: String) -> CodedError {
+      CodedError(
+        code, "\(printable(unit.oldName)) in \(printable(library.name)) of process \(process.pid) \(text)",
+        data: [
+          "pid": .integer(Int64(process.pid)), "symbol": .text(unit.oldName), "library": .text(library.name),
+          "address": .integer(Int64(bitPattern: entry)),
+        ])
+    }
+    guard link != 0, library.image.textRanges.contains(where: { $0.contains(entry) }) else {
+      throw refuse(.targetFunctionMissing, "does not exist")
+    }
+    if let symbol, symbol.kind == .indirectFunction { throw refuse(.entryIndirect, "is an IFUNC") }
+    let before = UInt64(EntryForm.before)
+    let bytes = try process.memory.read(entry - before, count: EntryForm.before + EntryForm.after)
+    let form = EntryForm(bytes)
+    let pointOffset: UInt32
+    switch form {
+    case .notPrepared: throw refuse(.entryNotPrepared, "has no patchable entry")
+    case .modified: throw refuse(.entryModified, "holds bytes of another tool at its entry")
+    case .armed(let offset, let target):
+      guard isOurs(target, entry) else { throw refuse(.entryModified, "is diverted by another tool to \(hex(target))") }
+      pointOffset = offset
+    case .prepared(let offset, _, _): pointOffset = offset
+    }
+    if crossesPage(entry + UInt64(pointOffset), count: 2) { throw refuse(.entryCrossesPage, "has its entry bytes on two pages") }
+    return PatchPlan.Unit(
+      oldName: unit.oldName, newName: unit.newName, entry: entry, pointOffset: pointOffset,
+      size: symbol.map { $0.value == link ? $0.size : 0 } ?? 0, found: bytes, form: form)
+  }
+
+  /// Whether a detour at `entry` leads where this runtime's journal can have sent it.
+  private func isOurs(_ target: UInt64, _ entry: UInt64) -> Bool {
+    if runtime.pool.contains(target) { return true }
+    return patches.contains { patch in patch.units.contains { $0.entry == entry && $0.replacement == target } }
+  }
+
+  // MARK: - The set
+
+  private func checkDuplicates(_ applies: [PatchPlan.Apply]) throws(CodedError) {
+    var owners: [UInt64: String] = [:]
+    for apply in applies {
+      for unit in apply.units {
+        if let other = owners.updateValue(apply.path, forKey: unit.entry) {
+          throw CodedError(
+            .containerDuplicate, "\(printable(unit.oldName)) is replaced by \(printable(other)) and by \(printable(apply.path))",
+            data: ["symbol": .text(unit.oldName), "paths": .list([.text(other), .text(apply.path)])])
+        }
+      }
+    }
+  }
+
+  /// Every strong undefined symbol of the container must be defined by a loaded object, unless the container brings
+  /// libraries of its own that are not loaded yet.
+  private func checkResolvable(_ container: Container) throws(CodedError) {
+    let libraries = try process.libraries()
+    let brings = try container.file.needed().contains { needed in !libraries.contains { $0.answers(to: needed) } }
+    if brings { return }
+    var missing: [String] = []
+    for symbol in try container.undefinedSymbols() where symbol.binding != .weak {
+      let isDefined = libraries.contains { library in
+        guard let found = try? library.image.symbols().symbol(named: symbol.name) else { return false }
+        return found.isDefined
+      }
+      if !isDefined { missing.append(symbol.name) }
+    }
+    guard !missing.isEmpty else { return }
+    throw CodedError(
+      .containerUnresolved,
+      "\(printable(container.path)) needs \(missing.map { printable($0) }.joined(separator: ", ")), which process \(process.pid) does not have",
+      data: [
+        "pid": .integer(Int64(process.pid)), "path": .text(container.path), "symbols": .list(missing.map { .text($0) }),
+      ])
+  }
+
+  /// The path by which the process can open the container: the same, when that leads to the same file from its root.
+  private func visiblePath(_ container: Container) throws(CodedError) -> String {
+    let seen = fileIdentity(process.visiblePath(container.path))
+    if seen == container.identity {
+      if let reason = process.reasonUnreadable(container.path) {
+        throw invisible(container, reason)
+      }
+      return container.path
+    }
+    throw invisible(container, seen == nil ? "it does not exist in the process's root directory" : "that path is another file there")
+  }
+
+  private func invisible(_ container: Container, _ reason: String) -> CodedError {
+    CodedError(
+      .containerInvisible, "process \(process.pid) cannot open \(printable(container.path)): \(reason)",
+      data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path)])
+  }
+}

@@ -1,0 +1,158 @@
+import CPulpABI
+import Diagnostics
+import Glibc
+import Inferior
+import Tracing
+
+/// What recovery found in a process and did about it.
+public struct RecoveryOutcome: Sendable {
+  public enum Found: String, Sendable {
+    /// Nothing was pending.
+    case idle
+    /// Loading had begun and its thread has gone.
+    case staging
+    case staged
+    /// Some entries were armed, none of them with effect.
+    case arming
+    /// The commit had happened.
+    case committed
+    /// The journal is the copy of a forked child: somebody else's work.
+    case copied
+  }
+  public enum Action: String, Sendable { case none, undone, finished, cleared }
+
+  public let found: Found
+  public let action: Action
+  /// Containers that were given back.
+  public let unloaded: [UnloadOutcome]
+  /// The tool that had begun, as its PID was.
+  public let tool: Int64
+  public let pauseNanoseconds: UInt64
+}
+
+extension PulpRuntime {
+  /// Finds what an ulpsh that died left behind, and finishes or undoes it: the universe decides which. Fails with
+  /// `call.busy` while the dead tool's container is still being loaded.
+  public func recover(timeout: UInt64 = 5_000_000) throws(CodedError) -> RecoveryOutcome {
+    let leftovers = try leftoverPatches(of: operation())
+    let state = try operation().state
+    if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty {
+      return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0)
+    }
+    let session = try ChangeSession(self)
+    return try Recovery(self, session, timeout: timeout).run()
+  }
+
+  /// Containers that were loaded and never came into force, of an operation that is over.
+  func leftoverPatches(of operation: pulp_operation) throws(CodedError) -> [LoadedPatch] {
+    try loadedPatches().filter { $0.appliedUniverse == .max && $0.handle != 0 }
+  }
+}
+
+private struct Recovery {
+  let runtime: PulpRuntime
+  let session: ChangeSession
+  let timeout: UInt64
+
+  init(_ runtime: PulpRuntime, _ session: ChangeSession, timeout: UInt64) {
+    self.runtime = runtime
+    self.session = session
+    self.timeout = timeout
+  }
+
+  func run() throws(CodedError) -> RecoveryOutcome {
+    let operation = try runtime.operation()
+    let isOurs = operation.owner_pid == runtime.process.identity.pid && operation.owner_start == runtime.process.identity.startTime
+    switch operation.state {
+    case UInt32(PULP_OP_IDLE.rawValue):
+      return outcome(.idle, .cleared, operation, try unloadLeftovers())
+    case UInt32(PULP_OP_STAGING.rawValue) where isOurs:
+      try waitForCarrier(operation)
+      return try afterStaging()
+    case UInt32(PULP_OP_STAGING.rawValue):
+      // A forked child: the loading thread does not exist here, and what it had half loaded must not be touched.
+      try session.setOperationState(PULP_OP_IDLE)
+      return outcome(.copied, .cleared, operation, [])
+    default:
+      return try settle(operation)
+    }
+  }
+
+  private func outcome(
+    _ found: RecoveryOutcome.Found, _ action: RecoveryOutcome.Action, _ operation: pulp_operation, _ unloaded: [UnloadOutcome], _ pause: UInt64 = 0
+  ) -> RecoveryOutcome {
+    RecoveryOutcome(found: found, action: action, unloaded: unloaded, tool: Int64(bitPattern: operation.tool_pid), pauseNanoseconds: pause)
+  }
+
+  /// The carrier goes on without its tool: give it time to come to the end of its call.
+  private func waitForCarrier(_ operation: pulp_operation) throws(CodedError) {
+    let deadline = Deadline(afterMicroseconds: timeout)
+    let site = runtime.callSite
+    while try runtime.operation().state == UInt32(PULP_OP_STAGING.rawValue) {
+      let mailbox = try runtime.memory.load(site.mailbox, as: pulp_mailbox.self)
+      let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
+      // A carrier that was ended with its thread never comes back: clear what it began.
+      if !ThreadList.read(of: runtime.process.pid).contains(tid) {
+        return try session.setOperationState(PULP_OP_IDLE)
+      }
+      if deadline.hasPassed {
+        throw CodedError(
+          .callBusy, "the container of an earlier ulpsh is still being loaded in thread \(tid) of process \(runtime.process.pid)",
+          data: ["pid": .integer(Int64(runtime.process.pid)), "tid": .integer(Int64(tid))])
+      }
+      usleep(1000)
+    }
+  }
+
+  private func afterStaging() throws(CodedError) -> RecoveryOutcome {
+    let operation = try runtime.operation()
+    if operation.state == UInt32(PULP_OP_IDLE.rawValue) {
+      return outcome(.staging, .undone, operation, try unloadLeftovers())
+    }
+    return try settle(operation)
+  }
+
+  /// Staged, arming, committed, settling: the universe tells which way to go.
+  private func settle(_ operation: pulp_operation) throws(CodedError) -> RecoveryOutcome {
+    let isCommitted = try runtime.universe() == operation.universe
+    let patches = try runtime.loadedPatches()
+    let loaded = patches.filter { $0.appliedUniverse == operation.universe }
+    let left = patches.filter { $0.revertedUniverse == operation.universe }
+    let transitions = try runtime.transitions(of: operation)
+    let settler = Settler(runtime, transitions: transitions, universe: operation.universe, isCommitted: isCommitted)
+    var pause: UInt64 = 0
+    if operation.state != UInt32(PULP_OP_STAGED.rawValue) {
+      pause = try rewrite(settler, transitions, patches)
+    }
+    if isCommitted {
+      try settler.finish(session, linking: loaded, unlinking: left)
+      return outcome(.committed, .finished, operation, [], pause)
+    }
+    try settler.withdraw(session, loaded: loaded, left: left)
+    let found: RecoveryOutcome.Found = operation.state == UInt32(PULP_OP_STAGED.rawValue) ? .staged : .arming
+    return outcome(found, .undone, operation, try unloadLeftovers(), pause)
+  }
+
+  private func rewrite(_ settler: Settler, _ transitions: [pulp_transition], _ patches: [LoadedPatch]) throws(CodedError) -> UInt64 {
+    let writes = try settler.settledWrites()
+    var places = patches.flatMap { patch in patch.units.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.pointOffset)) } }
+    places += transitions.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.point_offset)) }
+    let check = WorldCheck(runtime, places: places, leaving: [])
+    let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    var failure: CodedError?
+    do throws(CodedError) {
+      try writes.carryOut(runtime.memory)
+    } catch { failure = error }
+    session.trace.resumeWorld()
+    if let failure { throw failure }
+    return Deadline.now - world.began
+  }
+
+  private func unloadLeftovers() throws(CodedError) -> [UnloadOutcome] {
+    var outcomes: [UnloadOutcome] = []
+    for patch in try runtime.leftoverPatches(of: runtime.operation()) {
+      outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
+    }
+    return outcomes
+  }
+}

@@ -1,0 +1,115 @@
+import CPulpABI
+import Diagnostics
+import Inferior
+import Tracing
+
+/// Brings entries and journal into agreement with the universe: the last step of every operation, and all of recovery.
+///
+/// Each entry is recomputed from the universe; each write is idempotent and neutral, so dying in the middle and doing it
+/// again is harmless.
+struct Settler {
+  let runtime: PulpRuntime
+  let transitions: [pulp_transition]
+  /// The universe the operation leads, or has led, to.
+  let universe: UInt64
+  let isCommitted: Bool
+
+  init(_ runtime: PulpRuntime, transitions: [pulp_transition], universe: UInt64, isCommitted: Bool = true) {
+    self.runtime = runtime
+    self.transitions = transitions
+    self.universe = universe
+    self.isCommitted = isCommitted
+  }
+
+  /// What calls are to reach: the universe has decided.
+  private func target(_ transition: pulp_transition) -> UInt64 { isCommitted ? transition.new_target : transition.old_target }
+
+  /// Direct jumps for what is replaced, `66 90` for what is back at its original.
+  func settledWrites() throws(CodedError) -> EntryWrites {
+    var writes = EntryWrites()
+    for transition in transitions {
+      let entry = transition.entry
+      let bytes = try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
+      guard case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
+      let wanted = target(transition)
+      if wanted == entry + UInt64(pointOffset) + 2 {
+        writes.point(at: entry + UInt64(pointOffset), EntryForm.disarmed)
+      } else if current != wanted {
+        writes.field(at: entry - 8, wanted)
+      }
+    }
+    return writes
+  }
+
+  /// After the entries are settled and every thread has been rewound: slots are unreachable, the lists can follow.
+  func finish(_ session: ChangeSession, linking loaded: [LoadedPatch], unlinking left: [LoadedPatch]) throws(CodedError) {
+    try freeSlots()
+    try session.changingLists { () throws(CodedError) in
+      for patch in left { try unlink(patch) }
+      for patch in loaded.reversed() { try link(patch) }
+    }
+    try session.setOperationState(PULP_OP_IDLE)
+  }
+
+  /// Undoes marks and slots of an operation that never came into force. Marks first: a mark that stayed would come into
+  /// force with the next operation's universe.
+  func withdraw(_ session: ChangeSession, loaded: [LoadedPatch], left: [LoadedPatch]) throws(CodedError) {
+    try session.changingLists { () throws(CodedError) in
+      for patch in loaded { try store(UInt64.max, patch, \.applied_universe) }
+      for patch in left { try store(UInt64(0), patch, \.reverted_universe) }
+    }
+    try freeSlots()
+    try session.setOperationState(PULP_OP_IDLE)
+  }
+
+  private func store(_ value: UInt64, _ patch: LoadedPatch, _ field: PartialKeyPath<pulp_patch>) throws(CodedError) {
+    try runtime.memory.store(value, to: patch.address + UInt64(MemoryLayout<pulp_patch>.offset(of: field)!))
+  }
+
+  private func freeSlots() throws(CodedError) {
+    let size = MemoryLayout<pulp_slot>.stride
+    let slots = transitions.map(\.slot).sorted()
+    var index = 0
+    while index < slots.count {
+      var end = index + 1
+      while end < slots.count && slots[end] == slots[end - 1] + 1 { end += 1 }
+      try runtime.memory.write([UInt8](repeating: 0, count: (end - index) * size), to: runtime.slotAddress(slots[index]))
+      index = end
+    }
+  }
+
+  // MARK: - SUSE's list of applied patches (newest first)
+
+  private var head: UInt64 { runtime.ext.state + UInt64(MemoryLayout<pulp_state>.offset(of: \.patches)!) }
+  private var next: UInt64 { UInt64(MemoryLayout<pulp_record>.offset(of: \.next)!) }
+
+  /// The record is the patch's first member. Linking what is linked already changes nothing.
+  private func link(_ patch: LoadedPatch) throws(CodedError) {
+    let first = try runtime.memory.load(head, as: UInt64.self)
+    if try listed().contains(patch.address) { return }
+    try runtime.memory.store(first, to: patch.address + next)
+    try runtime.memory.store(patch.address, to: head)
+  }
+
+  private func unlink(_ patch: LoadedPatch) throws(CodedError) {
+    var place = head
+    for record in try listed() {
+      if record == patch.address {
+        try runtime.memory.store(try runtime.memory.load(record + next, as: UInt64.self), to: place)
+        return
+      }
+      place = record + next
+    }
+  }
+
+  private func listed() throws(CodedError) -> [UInt64] {
+    var records: [UInt64] = []
+    var record = try runtime.memory.load(head, as: UInt64.self)
+    while record != 0 {
+      guard records.count < PulpRuntime.patchLimit else { throw runtime.corrupt("its list of applied patches is a cycle") }
+      records.append(record)
+      record = try runtime.memory.load(record + next, as: UInt64.self)
+    }
+    return records
+  }
+}

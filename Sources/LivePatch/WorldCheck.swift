@@ -1,0 +1,142 @@
+import CPulpABI
+import Diagnostics
+import Glibc
+import Inferior
+import Tracing
+
+/// A thread that stands in the way of a switch: it is inside a function that is about to be replaced.
+public struct Blocker: Sendable {
+  public enum Reason: String, Sendable {
+    /// A frame of the thread is in the function.
+    case inside
+    /// The stack could not be unwound to its root, and a word of the rest may be a return address into the function.
+    case incomplete = "unwind.incomplete"
+    /// A signal interrupted the thread between two entry bytes or in a stub: a matter of microseconds.
+    case transient
+  }
+
+  public let tid: pid_t
+  public let reason: Reason
+  /// Index of the frame, 0 the innermost; -1 when only a word on the stack is known.
+  public let frame: Int
+  public let address: UInt64
+  public let callers: [UInt64]
+}
+
+/// What the stopped threads are compared with. Prepared before the stop.
+struct WorldCheck {
+  /// A function that is to be left: its code, in which nobody may be.
+  struct Leaving {
+    let code: Range<UInt64>
+  }
+
+  /// A place that is about to change or can be in transit: its entry and point.
+  struct Place {
+    let entry: UInt64
+    let point: UInt64
+  }
+
+  let runtime: PulpRuntime
+  /// Sorted by entry.
+  let places: [Place]
+  /// Sorted by start.
+  let leaving: [Range<UInt64>]
+
+  init(_ runtime: PulpRuntime, places: [Place], leaving: [Range<UInt64>]) {
+    self.runtime = runtime
+    self.places = places.sorted { $0.entry < $1.entry }
+    self.leaving = leaving.sorted { $0.lowerBound < $1.lowerBound }
+  }
+
+  // MARK: - Rewinding
+
+  /// Where a thread with this pc must be put: the function's entry, when it stands in a stub, in a padding, or between the
+  /// two entry bytes. Nothing of the function has run yet: only r11 and the flags are lost, which are dead at an entry.
+  func rewound(_ pc: UInt64) throws(CodedError) -> UInt64? {
+    if runtime.pool.contains(pc) {
+      let slot = UInt32((pc - runtime.pool.lowerBound) / UInt64(PULP_STUB_SIZE))
+      let found = try runtime.memory.load(runtime.slotAddress(slot), as: pulp_slot.self)
+      return found.entry != 0 ? found.entry : nil
+    }
+    guard let place = place(near: pc) else { return nil }
+    if pc >= place.entry - UInt64(EntryForm.padding) && pc < place.entry { return place.entry }
+    return pc == place.point + 1 ? place.entry : nil
+  }
+
+  /// The place whose padding or entry bytes could contain the address.
+  private func place(near pc: UInt64) -> Place? {
+    var low = 0
+    var high = places.count
+    while low < high {
+      let middle = (low + high) / 2
+      if places[middle].point + 2 <= pc { low = middle + 1 } else { high = middle }
+    }
+    guard low < places.count, places[low].entry - UInt64(EntryForm.padding) <= pc else { return nil }
+    return places[low]
+  }
+
+  /// Puts every stopped thread that is in transit back to the entry (before unwinding: paddings have no unwind information).
+  func rewindAll(_ trace: inout TraceSession) throws(CodedError) {
+    var failure: CodedError?
+    trace.forEachStopped { _, registers in
+      guard registers.systemCall == nil else { return false }
+      do throws(CodedError) {
+        guard let entry = try rewound(registers.programCounter) else { return false }
+        registers.programCounter = entry
+        return true
+      } catch {
+        failure = error
+        return false
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  // MARK: - Who is inside
+
+  func isLeaving(_ address: UInt64) -> Bool {
+    var low = 0
+    var high = leaving.count
+    while low < high {
+      let middle = (low + high) / 2
+      if leaving[middle].upperBound <= address { low = middle + 1 } else { high = middle }
+    }
+    return low < leaving.count && leaving[low].contains(address)
+  }
+
+  /// The first blocker of one stopped thread. `checksStack` false: only what must never be switched under is looked for.
+  func blocker(_ tid: pid_t, _ registers: Registers, _ unwinder: StackUnwinder, checksStack: Bool) throws(CodedError) -> Blocker? {
+    let trace = unwinder.unwind(tid, registers)
+    let callers = trace.frames.map(\.programCounter)
+    for (index, frame) in trace.frames.enumerated() {
+      if index > 0 && frame.isActivation, try rewound(frame.programCounter) != nil {
+        return Blocker(tid: tid, reason: .transient, frame: index, address: frame.programCounter, callers: callers)
+      }
+      guard checksStack, isInside(frame, index) else { continue }
+      return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers)
+    }
+    guard checksStack, !trace.isComplete else { return nil }
+    return scan(tid, from: trace.frames.last?.stackPointer ?? 0, registers, callers)
+  }
+
+  /// A thread that stands at the very entry has not begun: it will select the new version.
+  private func isInside(_ frame: StackFrame, _ index: Int) -> Bool {
+    if frame.isActivation && places.contains(where: { frame.programCounter >= $0.entry && frame.programCounter <= $0.point }) {
+      return false
+    }
+    return isLeaving(frame.lookupAddress)
+  }
+
+  /// Words of the rest of a stack that cannot be unwound: each may be a return address.
+  private func scan(_ tid: pid_t, from frame: UInt64, _ registers: Registers, _ callers: [UInt64]) -> Blocker? {
+    let start = max(frame, registers.stackPointer) & ~7
+    let words = runtime.memory.readPrefix(start, count: 65536)
+    var offset = 0
+    while offset + 8 <= words.count {
+      let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
+      if isLeaving(word) { return Blocker(tid: tid, reason: .incomplete, frame: -1, address: word, callers: callers) }
+      offset += 8
+    }
+    return nil
+  }
+}
