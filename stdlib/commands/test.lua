@@ -42,6 +42,7 @@ end
 --- Runs the file; the exit status and the last line of the output tell the runner how it went.
 local function run_inside(path, limit)
   io.stdout:setvbuf "line"
+  core.adopt_orphans()
   limit_time(limit)
   local scenario = require "ulp.scenario"
   scenario.here = path:match "^(.*)/[^/]*$" or "."
@@ -74,6 +75,12 @@ local function run_inside(path, limit)
       print(("--- %s, %s\n%s"):format(tostring(child), fate, child.transcript))
     end
     child:close()
+  end
+  -- Grandchildren that nobody waited for have become ours.
+  local left = core.kill_orphans {}
+  if left > 0 and code == 0 then
+    print(("fail: left %d processes behind"):format(left))
+    code = 1
   end
   scenario.clean()
   return code
@@ -182,13 +189,10 @@ local function run_all(jobs, options)
         job.child:kill()
         job.child:close()
         table.remove(running, index)
-        -- What the scenario started and left behind is ours now; nothing of it may disturb the next one.
+        -- What a scenario that died had started is ours now; nothing of it may disturb the next one.
         local known = {}
         for _, other in ipairs(running) do known[#known + 1] = other.child.pid end
-        local left = core.kill_orphans(known)
-        if left > 0 and state == "passed" then
-          state, why = "failed", ("left %d processes behind"):format(left)
-        end
+        core.kill_orphans(known)
         counts[state] = counts[state] + 1
         reported = reported + 1
         report(reported, job, state, why, output, options.verbose)
