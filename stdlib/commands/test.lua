@@ -39,6 +39,18 @@ local function limit_time(seconds)
   end, "", 100)
 end
 
+--- What was said with every child there is, and how each is.
+local function transcripts()
+  local parts = {}
+  for child in pairs(spawn.children) do
+    local exit = child:wait(0)
+    local fate = exit and (exit.code and "exit code " .. exit.code or "signal " .. tostring(exit.signal)) or "alive"
+    parts[#parts + 1] = ("--- %s, %s\n%s"):format(tostring(child), fate, child.transcript)
+  end
+  table.sort(parts)
+  return table.concat(parts, "\n")
+end
+
 --- Runs the file; the exit status and the last line of the output tell the runner how it went.
 local function run_inside(path, limit)
   io.stdout:setvbuf "line"
@@ -53,7 +65,8 @@ local function run_inside(path, limit)
   end
   local done, err = xpcall(chunk, function(err)
     if type(err) == "table" and err.skip then return err end
-    return {failure = err, traceback = debug.traceback(nil, 2)}
+    -- Now, before the scopes are left and the children in them killed.
+    return {failure = err, traceback = debug.traceback(nil, 2), transcripts = transcripts()}
   end)
   debug.sethook()
   local code = 0
@@ -61,21 +74,15 @@ local function run_inside(path, limit)
     print("skip: " .. err.skip)
     code = 77
   elseif not done then
-    print("fail: " .. tostring(err.failure))
-    print(err.traceback)
+    print(("fail: %s\n%s\n%s"):format(err.failure, err.traceback, err.transcripts))
     code = 1
   elseif scenario.checks + spawn.expectations == 0 then
     print "fail: the scenario compared nothing"
     code = 1
+  elseif M.verbose then
+    print(transcripts())
   end
-  for child in pairs(spawn.children) do
-    if code == 1 or M.verbose then
-      local exit = child:wait(0)
-      local fate = exit and (exit.code and "exit code " .. exit.code or "signal " .. tostring(exit.signal)) or "alive"
-      print(("--- %s, %s\n%s"):format(tostring(child), fate, child.transcript))
-    end
-    child:close()
-  end
+  for child in pairs(spawn.children) do child:close() end
   -- Grandchildren that nobody waited for have become ours.
   local left = core.kill_orphans {}
   if left > 0 and code == 0 then
