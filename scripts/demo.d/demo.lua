@@ -23,9 +23,9 @@ local function leaks()
   return answer:find("private key", 1, true) ~= nil
 end
 
-local function show(result)
-  say("%s: %s; all threads stood still for %d us, one was borrowed for %d us", result.name, result.state,
-    result.pause_us or 0, result.carrier_us or 0)
+local function show(verb, result)
+  say("%s: %s; all threads stood still for %.0f us (pause_us), one was borrowed for %.0f us (carrier_us)", verb,
+    result.state, result.pause_us, result.carrier_us)
 end
 
 local began = os.time()
@@ -43,10 +43,10 @@ holds(leaks(), "the server sends back what lies behind the message: a secret")
 step "The patch, from a C file and a description"
 say("$ %s", table.concat(stage.compile, " "))
 say "$ ulpsh pack fix.dsc"
-local fix = assert(ulp.container(stage.pack()))
-say("%s replaces %s of %s", fix.path or "fix.so", "heartbeat", "libheartbeat.so.0")
+local fix = stage.pack()
+say("%s replaces heartbeat() of %s, build %s", fix.path:match "[^/]*$", fix.target, fix.target_build_id:sub(1, 12))
 
-local entry = assert(p:symbol "heartbeat").address
+local entry = assert(p:symbol "heartbeat")
 local function entry_bytes()
   return (p:read(entry - 14, 16):gsub(".", function(byte) return ("%02x "):format(byte:byte()) end))
 end
@@ -54,8 +54,7 @@ local before = entry_bytes()
 
 local function apply()
   local result = ulp.trigger(p, fix)
-  result.name = "trigger"
-  show(result)
+  show("trigger", result)
   holds(result.state == "done", "the patch is in force")
   holds(ulp.check(p, fix).state == "done", "check finds it, without stopping anything")
 end
@@ -73,8 +72,7 @@ holds(not leaks(), "a claim that goes beyond the message is discarded")
 
 step "Take it back"
 local result = ulp.revert(p, fix)
-result.name = "revert"
-show(result)
+show("revert", result)
 holds(result.state == "done", "the patch is undone")
 holds(leaks(), "the hole is back, so it really was the patch")
 

@@ -33,18 +33,18 @@ end
 --- The command that makes a shared object of the fix.
 M.compile = {"gcc", "-O2", "-fPIC", "-shared", "-Wl,--build-id=sha1", "-o", "fix.so", here .. "/fix.c"}
 
---- Compiles and packs the fix; returns the container's path.
+--- Compiles and packs the fix; returns the container.
 function M.pack()
   local compiler <close> = ulp.spawn(table.move(M.compile, 1, #M.compile, 1, {timeout = 30}))
   compiler:expect_exit(0)
-  return ulp.pack(here .. "/fix.dsc")
+  return assert(ulp.pack(here .. "/fix.dsc"))
 end
 
 --- For `scripts/demo --repl`: starts everything and returns what the operator works with.
 function M.open()
   M.start()
   local process = assert(ulp.attach(M.server.pid))
-  local fix = ulp.container(M.pack())
+  local fix = M.pack()
   print(("The server runs as process %d with %d busy connections. Try:"):format(process.pid, M.connections))
   print [[
   demo.probe()              what an attacker gets

@@ -184,8 +184,7 @@ function M.patch(name, options)
   lines[2] = "@" .. (options.target or M.path(lines[2]:sub(2)))
   if options.units then lines = table.move(options.units, 1, #options.units, 3, {lines[1], lines[2]}) end
   local description = write_file(container:gsub("%.so$", ".dsc"), table.concat(lines, "\n") .. "\n")
-  local packed = require("ulp").pack(description)
-  return type(packed) == "string" and packed or container
+  return assert(require("ulp").pack(description)).path
 end
 
 -- The target as the kernel shows it; none of this goes through what is tested
