@@ -2,7 +2,8 @@
  * pulp_call_frame) and sets rip = pulp_call_entry, rsp = the call stack's top, r12 = the frame; from the first
  * instruction on nothing depends on the tracer. The last part puts back exactly what the frame holds: mask, vector state,
  * general registers, flags, red zone, and the kernel's restart block, because no system call but rt_sigprocmask is made
- * after the callee has returned.
+ * after the callee has returned. (The callee itself can spoil the last: nanosleep and clock_nanosleep reset it, so a
+ * carrier taken out of a timed sleep gets EINTR when a constructor sleeps.)
  *
  * A return address does not exist here: unwinders stop, and a signal handler that is called late (its frame lies below
  * ours) sees a stack whose saved registers are all in the frame.
