@@ -12,6 +12,9 @@ local M = {}
 
 local core = require "ulp.core"
 
+--- The primitives, as Swift provides them.
+M.core = core
+
 --- Functions that live in a module of another name. The rest is found by name: `ulp.NAME` is the function `NAME` of
 --- `ulp/NAME.lua`, or that module's table (or function) itself.
 --- @type table<string, string>

@@ -25,7 +25,8 @@ static void push_interrupted(lua_State *L) {
   luaL_setmetatable(L, "ulp.Error");
 }
 
-/* From the second Ctrl-C on the hook stays: code that catches errors in a loop must not keep the keyboard. */
+/* From the second Ctrl-C on the hook stays: code that catches errors in a loop must not keep the keyboard. It is a count
+ * hook, not a call hook: a handle's __close, being no Lua code, still runs. */
 static void interrupt_hook(lua_State *L, lua_Debug *activation) {
   (void)activation;
   int insistent = ul_interrupt_count() > 1;
@@ -39,18 +40,18 @@ static void interrupt_hook(lua_State *L, lua_Debug *activation) {
 }
 
 void ul_interrupt_lua(void) {
-  const int mask = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
   lua_State *L = attached;
   if (!L)
     return;
   ul_state *state = ul_state_of(L);
-  lua_sethook(state->running, interrupt_hook, mask, 1);
+  lua_sethook(state->running, interrupt_hook, LUA_MASKCOUNT, 1);
   if (ul_interrupt_count() > 1)
-    lua_sethook(state->main, interrupt_hook, mask, 1);
+    lua_sethook(state->main, interrupt_hook, LUA_MASKCOUNT, 1);
 }
 
 void ul_interrupt_clear(lua_State *L) {
-  lua_sethook(L, NULL, 0, 0);
+  if (lua_gethook(L) == interrupt_hook)
+    lua_sethook(L, NULL, 0, 0);
   ul_interrupt_reset();
 }
 

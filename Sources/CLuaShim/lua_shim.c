@@ -70,6 +70,8 @@ static int open_libraries(lua_State *L) {
   lua_getglobal(L, "os");
   lua_pushcfunction(L, os_exit);
   lua_setfield(L, -2, "exit");
+  if (luaL_dostring(L, "package.cpath = package.cpath:gsub(';?%./[^;]*', '')"))
+    return lua_error(L);
   ul_open_coroutines(L);
   return 0;
 }

@@ -28,7 +28,8 @@ static struct {
   __typeof__(&rl_catch_signals) catch_signals;
   __typeof__(&rl_attempted_completion_over) attempted_completion_over;
   __typeof__(&rl_completion_append_character) completion_append_character;
-  __typeof__(&rl_completer_word_break_characters) completer_word_break_characters;
+  __typeof__(&rl_completion_word_break_hook) completion_word_break_hook;
+  __typeof__(&rl_point) point;
   __typeof__(&rl_completer_quote_characters) completer_quote_characters;
 } rl;
 
@@ -88,6 +89,19 @@ static char **complete(const char *text, int start, int end) {
   return candidates.words;
 }
 
+/* What separates words: Lua's punctuation, but inside a string only what separates file names. */
+static char *word_breaks(void) {
+  const char *line = *rl.line_buffer;
+  char quote = '\0';
+  for (int i = 0; i < *rl.point; i++) {
+    if (quote && line[i] == '\\' && i + 1 < *rl.point)
+      i++;
+    else if (quote ? line[i] == quote : line[i] == '"' || line[i] == '\'')
+      quote = quote ? '\0' : line[i];
+  }
+  return quote ? " \t\n" : " \t\n\"'`~!@#$%^&*()-=+[{]}\\|;:,.<>/?";
+}
+
 /* -- Reading ----------------------------------------------------------------------------------------------------- */
 
 /* Ctrl-C abandons the line: it is emptied and "entered", and the caller is told. The library's own handling would go on
@@ -126,7 +140,8 @@ static int resolve(void *library) {
       {"rl_catch_signals", (void **)&rl.catch_signals},
       {"rl_attempted_completion_over", (void **)&rl.attempted_completion_over},
       {"rl_completion_append_character", (void **)&rl.completion_append_character},
-      {"rl_completer_word_break_characters", (void **)&rl.completer_word_break_characters},
+      {"rl_completion_word_break_hook", (void **)&rl.completion_word_break_hook},
+      {"rl_point", (void **)&rl.point},
       {"rl_completer_quote_characters", (void **)&rl.completer_quote_characters},
   };
   for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++)
@@ -147,7 +162,7 @@ const char *ul_readline_open(ul_completer function, void *context) {
   *rl.catch_signals = 0; /* SIGINT comes to our own handler and from there to read_key */
   *rl.getc_function = read_key;
   *rl.attempted_completion_function = complete;
-  *rl.completer_word_break_characters = (char *)" \t\n\"'`~!@#$%^&*()-=+[{]}\\|;:,.<>/?";
+  *rl.completion_word_break_hook = word_breaks;
   *rl.completer_quote_characters = "\"'"; /* file names in strings; paths contain breaks */
   return NULL;
 }

@@ -148,13 +148,13 @@ public struct LuaModule {
   public func preload() {
     let stack = state.stack
     stack.reserve(8)
-    if luaL_getsubtableRaw(stack, "_LOADED") { stack.rawSetAny(name, table) }
+    if pushRegistered(stack, "_LOADED") { stack.rawSetAny(name, table) }
     stack.pop()
   }
 }
 
 /// Pushes the registry's member `name`; true if it is a table.
-private func luaL_getsubtableRaw(_ stack: LuaStack, _ name: String) -> Bool {
+private func pushRegistered(_ stack: LuaStack, _ name: String) -> Bool {
   name.push(on: stack)
   return lua_rawget(stack.pointer, ul_registry()) == LUA_TTABLE
 }

@@ -100,9 +100,9 @@ public final class LuaState {
     let stack = self.stack
     luaL_newmetatable(stack.pointer, LuaState.errorClass)
     ul_push_c_function(stack.pointer, ul_error_tostring)
-    lua_setrawfield(stack, "__tostring")
+    setRawField(stack, "__tostring")
     ul_push_c_function(stack.pointer, ul_error_concat)
-    lua_setrawfield(stack, "__concat")
+    setRawField(stack, "__concat")
     stack.pop()
   }
 }
@@ -111,7 +111,7 @@ public final class LuaState {
 extension LuaState: Sendable {}
 
 /// Pops a value into the member `name` of the table below it, without metamethods.
-func lua_setrawfield(_ stack: LuaStack, _ name: String) {
+func setRawField(_ stack: LuaStack, _ name: String) {
   name.push(on: stack)
   ul_insert(stack.pointer, -2)
   lua_rawset(stack.pointer, -3)

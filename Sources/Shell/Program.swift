@@ -92,6 +92,7 @@ public struct Program {
   // MARK: Failure
 
   private func report(_ error: LuaError) -> Int32 {
+    state.clearInterrupt()  // a hook that is still set must not stop the report
     if error.codeName == ErrorCode.scriptInterrupted.name {
       write("ulpsh: interrupted\n", to: STDERR_FILENO)
       return endBySignal()

@@ -64,21 +64,30 @@ public final class Repl {
       let count = try statement.function.callKeepingResults(on: stack, [])
       if count > 0 { try show(count, on: stack) }
     } catch {
+      state.clearInterrupt()  // a hook that is still set must not stop the report
       report(error, traceback: error.codeName != ErrorCode.scriptInterrupted.name)
     }
-    stack.pop(stack.top - base)
     state.clearInterrupt()
+    stack.pop(stack.top - base)
   }
 
   /// Prints the topmost `count` values; `_` keeps the first.
   private func show(_ count: Int32, on stack: LuaStack) throws(LuaError) {
     let values = (0..<count).map { stack.value(at: stack.top - count + 1 + $0) }
     state.setGlobal("_", values[0])
-    if let pretty = helpers?.rawMember("__pretty", on: stack) {
-      let lines = try pretty.call(on: stack, LuaList(values), Int(count))
-      if let text = lines.first?.text { return write(text + "\n", to: STDOUT_FILENO) }
-    }
+    if let text = try pretty(values, on: stack) { return write(text + "\n", to: STDOUT_FILENO) }
     write(values.map(stack.text(of:)).joined(separator: "\t") + "\n", to: STDOUT_FILENO)
+  }
+
+  /// Nil if there is no printer, or if it fails: a script may have taken away what it needs.
+  private func pretty(_ values: [LuaValue], on stack: LuaStack) throws(LuaError) -> String? {
+    guard let function = helpers?.rawMember("__pretty", on: stack) else { return nil }
+    do throws(LuaError) {
+      return try function.call(on: stack, LuaList(values), values.count).first?.text
+    } catch {
+      if error.codeName == ErrorCode.scriptInterrupted.name { throw error }
+      return nil
+    }
   }
 
   private func report(_ error: LuaError, traceback: Bool) {
