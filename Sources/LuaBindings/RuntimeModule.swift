@@ -1,0 +1,172 @@
+import Diagnostics
+import ELF
+import Glibc
+import Inferior
+import LivePatch
+import LuaBridge
+import Tracing
+
+/// `ulp.Runtime` and `ulp.Operation`: the primitives that change a process. What to do with them is Lua's affair.
+enum RuntimeModule {
+  static func install(in state: LuaState, core: LuaModule) {
+    state.define(RuntimeHandle.self, "ulp.Runtime") { runtime in
+      defineReading(runtime)
+      defineSteps(runtime)
+      runtime.description { "Runtime of process \($0.process.pid)" }
+    }
+    state.define(PatchOperation.self, "ulp.Operation") { operation in
+      operation.property("pid") { Int64($0.process.pid) }
+      operation.property("phase") { $0.phase.rawValue }
+      operation.property("universe") { $0.universe }
+      operation.property("carrier_us") { microseconds($0.carrierNanoseconds) }
+      operation.property("pause_us") { microseconds($0.pauseNanoseconds) }
+      operation.property("settle_pause_us") { microseconds($0.settlePauseNanoseconds) }
+      operation.description { "Operation on process \($0.process.pid) (\($0.phase.rawValue))" }
+      operation.onClose { $0.close() }
+    }
+    ThreadView.install(in: state)
+    state.extend(ProcessHandle.self) { process in
+      process.query("runtime") { handle, _ in
+        let target = try handle.open()
+        target.refresh()
+        return LuaBox(RuntimeHandle(handle, try PulpRuntime(in: target)))
+      }
+      process.method("switch", "operation", "options") { _, arguments in
+        try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
+      }
+      process.method("call", "function", "arguments", "options") { handle, arguments in try call(handle, arguments) }
+    }
+  }
+
+  static func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds) / 1000 }
+
+  // MARK: - Reading
+
+  private static func defineReading(_ runtime: LuaClass<RuntimeHandle>) {
+    runtime.method("universe") { handle, _ in try handle.open().universe() }
+    runtime.method("messages") { handle, _ in try handle.open().messages() }
+    runtime.method("error_state") { handle, _ in Int64(try handle.open().errorState()) }
+    runtime.method("state") { handle, _ in
+      let found = try handle.open().operationState()
+      return LuaResults.values(found.name, found.tool)
+    }
+    runtime.method("patches") { handle, _ in
+      let (universe, patches) = try handle.open().journal()
+      return patches.map { record($0, universe) }
+    }
+  }
+
+  private static func record(_ patch: LoadedPatch, _ universe: UInt64) -> LuaRecord {
+    [
+      "id": hexadecimal(patch.id), "target": printable(patch.libraryName), "path": printable(patch.path),
+      "applied": patch.isInForce(at: universe), "time": patch.time,
+      "first": patch.container.lowerBound, "last": patch.container.upperBound,
+      "units": patch.units.map { unit -> LuaRecord in ["entry": unit.entry, "replacement": unit.replacement] },
+    ]
+  }
+
+  // MARK: - Steps
+
+  private static func defineSteps(_ runtime: LuaClass<RuntimeHandle>) {
+    runtime.method("stage", "plan", "options") { handle, arguments in
+      let plan = try arguments.object(1, PlanHandle.self).plan
+      let options = try arguments.options(2, ["timeout", "seccomp", "thread"])
+      var limits = StageOptions()
+      if let timeout = try options.duration("timeout") { limits.timeout = UInt64(timeout / 1000) }
+      limits.ignoresSeccomp = try options.choice("seccomp", ["check", "ignore"]) == "ignore"
+      limits.carrier = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
+      return LuaBox(try PatchOperation.stage(plan, try handle.open(), limits))
+    }
+    runtime.method("settle", "operation") { _, arguments in
+      let operation = try arguments.object(1, PatchOperation.self)
+      try operation.settle()
+      return ["settled": true, "pause_us": microseconds(operation.settlePauseNanoseconds)] as LuaRecord
+    }
+    runtime.method("abort", "operation") { _, arguments in
+      try arguments.object(1, PatchOperation.self).abort().map(record)
+    }
+    runtime.method("unload", "operation") { _, arguments in
+      try arguments.object(1, PatchOperation.self).unload().map(record)
+    }
+    runtime.method("recover", "options") { handle, arguments in
+      let options = try arguments.options(1, ["timeout"])
+      let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
+      return record(try handle.open().recover(timeout: timeout), handle.process.pid)
+    }
+  }
+
+  private static func record(_ outcome: UnloadOutcome) -> LuaRecord {
+    var record: LuaRecord = ["id": hexadecimal(outcome.id), "path": printable(outcome.path), "state": outcome.state.rawValue]
+    if let reason = outcome.reason { record.set("reason", reason) }
+    return record
+  }
+
+  private static func record(_ outcome: RecoveryOutcome, _ pid: pid_t) -> LuaRecord {
+    [
+      "pid": Int64(pid), "found": outcome.found.rawValue, "action": outcome.action.rawValue, "tool": outcome.tool,
+      "unloaded": outcome.unloaded.map(record), "pause_us": microseconds(outcome.pauseNanoseconds),
+    ]
+  }
+
+  private static func performSwitch(_ operation: PatchOperation, _ fields: LuaFields) throws(CodedError) -> LuaRecord {
+    var options = SwitchOptions()
+    if try fields.choice("check", ["stack", "immediate"]) == "immediate" { options.consistency = .immediate }
+    if let limit = try fields.duration("max_pause") { options.maxPause = UInt64(max(1, limit / 1000)) }
+    let outcome = try operation.performSwitch(options)
+    var record: LuaRecord = [
+      "switched": outcome.switched, "pause_us": microseconds(outcome.pauseNanoseconds), "threads": Int64(outcome.threadCount),
+    ]
+    if !outcome.blockers.isEmpty { record.set("blockers", outcome.blockers.map { self.record($0, operation.process) }) }
+    return record
+  }
+
+  /// Names are looked up here, after the world has gone on.
+  private static func record(_ blocker: Blocker, _ process: TargetProcess) -> LuaRecord {
+    let name = ProcFile.read("/proc/\(process.pid)/task/\(blocker.tid)/comm", limit: 64).map { String(decoding: $0.dropLast(), as: UTF8.self) } ?? ""
+    var record = frameRecord(blocker.address, blocker.address, process)
+    record.set("tid", Int64(blocker.tid))
+    record.set("name", printable(name))
+    record.set("reason", blocker.reason.rawValue)
+    record.set("frame", Int64(blocker.frame))
+    record.set("callers", blocker.callers.prefix(64).map { frameRecord($0 &- 1, $0, process) })
+    return record
+  }
+
+  // MARK: - Calls
+
+  private static func call(_ handle: ProcessHandle, _ arguments: borrowing LuaArguments) throws(CodedError) -> LuaResults {
+    let target = try handle.open()
+    target.refresh()
+    let function = try functionAddress(target, arguments)
+    var values: [UInt64] = []
+    if !arguments.isAbsent(2) {
+      let table = try arguments.table(2)
+      guard table.count <= 6 else { throw arguments.invalid(2, "at most 6 arguments") }
+      for position in 1..<(table.count + 1) { values.append(UInt64(bitPattern: try table.integer(at: position) ?? 0)) }
+    }
+    let options = try arguments.options(3, ["timeout", "thread"])
+    let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 1_000_000
+    let thread = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
+    let answer = try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread)
+    return .values(answer.value, microseconds(answer.nanoseconds), Int64(answer.carrier))
+  }
+
+  private static func functionAddress(_ target: TargetProcess, _ arguments: borrowing LuaArguments) throws(CodedError) -> UInt64 {
+    guard case .integer = arguments.value(1) else {
+      let name = try arguments.string(1)
+      guard let address = try target.symbol(name) else {
+        throw CodedError(
+          .callUnknownFunction, "no library of process \(target.pid) exports \(printable(name))",
+          data: ["pid": .integer(Int64(target.pid)), "symbol": .text(name)])
+      }
+      return address
+    }
+    let address = try arguments.address(1)
+    guard target.map.mapping(containing: address)?.isExecutable == true else {
+      throw CodedError(
+        .callUnknownFunction, "\(hex(address)) is not code of process \(target.pid)",
+        data: ["pid": .integer(Int64(target.pid)), "address": .integer(Int64(bitPattern: address))])
+    }
+    return address
+  }
+}
