@@ -21,6 +21,7 @@ M.core = core
 local home = {
   processes = "ulp.inventory",
   patches = "ulp.inventory",
+  messages = "ulp.inventory",
   try_trigger = "ulp.trigger",
   try_revert = "ulp.revert",
   try_replace = "ulp.replace",

@@ -144,6 +144,9 @@ extension ErrorCode {
   // MARK: patches and transitions
   public static let patchNotApplied = ErrorCode(
     "patch.not_applied", "the patch is not applied in the process", hint: "look at `ulpsh patches`")
+  public static let patchLost = ErrorCode(
+    "patch.lost", "the runtime's journal says that the patch is applied, but a function does not lead to it",
+    hint: "the library was loaded again or somebody changed its code; apply the patch again")
   public static let patchBlocked = ErrorCode(
     "patch.blocked", "threads were inside functions to be replaced until the time limit",
     hint: "give a longer `timeout`, or `consistency = \"immediate\"` if mixing versions is harmless")
@@ -182,7 +185,7 @@ extension ErrorCode {
     containerChanged, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
-    patchNotApplied, patchBlocked, stageFailed, stageSymbols, switchPause,
+    patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, switchPause,
     usage, scriptError, scriptInterrupted, spawnFailed, expectTimeout, expectRejected, internalError,
   ]
 }

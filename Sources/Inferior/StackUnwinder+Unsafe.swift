@@ -83,7 +83,7 @@ final class DwflHandle {
   private func reportVDSO(_ base: UInt64) {
     let descriptor = ul_vdso_descriptor()
     guard descriptor >= 0 else { return }
-    if dwfl_report_elf(dwfl, "[vdso]", nil, descriptor, base, false) == nil { close(descriptor) }
+    if dwfl_report_elf(dwfl, "[vdso]", "[vdso]", descriptor, base, false) == nil { close(descriptor) }
   }
 
   private func word(at address: UInt64) -> UInt64? {

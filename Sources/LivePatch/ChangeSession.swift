@@ -11,7 +11,12 @@ import Tracing
 final class ChangeSession {
   let process: TargetProcess
   let runtime: PulpRuntime
-  var trace: TraceSession
+  private var stored: TraceSession?
+  /// Present for as long as this object lives.
+  var trace: TraceSession {
+    _read { yield stored! }
+    _modify { yield &stored! }
+  }
   /// How long threads were borrowed altogether, in nanoseconds.
   private(set) var carrierNanoseconds: UInt64 = 0
   private var sequence: UInt64
@@ -30,9 +35,12 @@ final class ChangeSession {
     if facts.usesShadowStack {
       throw CodedError(.processShadowStack, "process \(process.pid) runs with shadow stacks", data: ["pid": .integer(Int64(process.pid))])
     }
-    trace = try TraceSession(process.memory)
     sequence = Deadline.now
+    stored = try TraceSession(process.memory)
   }
+
+  /// Detaches everything before it returns: the next operation may begin at once.
+  deinit { stored.take()?.end() }
 
   // MARK: - Calls
 

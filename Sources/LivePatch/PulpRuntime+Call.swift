@@ -1,3 +1,4 @@
+import CPulpABI
 import Diagnostics
 import Glibc
 import Inferior
@@ -49,10 +50,10 @@ public func withWorldStopped<Result>(
   defer { for thread in threads { thread.expire() } }
   do {
     let result = try body(threads)
-    trace.resumeWorld()
+    trace.resumeWorld(keepingRight: false)
     return (result, Deadline.now - world.began)
   } catch {
-    trace.resumeWorld()
+    trace.resumeWorld(keepingRight: false)
     throw error
   }
 }

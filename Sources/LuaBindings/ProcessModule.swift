@@ -13,6 +13,7 @@ enum ProcessModule {
       defineFacts(process)
       defineMemory(process)
       defineSymbols(process)
+      RuntimeModule.extend(process)
       process.description { $0.isOpen ? "Process \($0.pid)" : "Process \($0.pid) (closed)" }
       process.equality { $0.pid == $1.pid && (try? $0.open().identity) == (try? $1.open().identity) }
       process.onClose { $0.close() }
@@ -134,11 +135,10 @@ enum ProcessModule {
     guard let text = ProcFile.read("/proc/\(pid)/cgroup", limit: 65536) else { return (nil, nil) }
     let parts = String(decoding: text, as: UTF8.self).split(whereSeparator: { $0 == "/" || $0 == "\n" || $0 == ":" })
     let unit = parts.last { $0.hasSuffix(".service") || $0.hasSuffix(".scope") }.map { printable(String($0)) }
-    let container = parts.lazy.compactMap { part -> String? in
-      let digits = part.split(whereSeparator: { !$0.isHexDigit }).first { $0.count == 64 }
-      return digits.map(String.init)
-    }.first
-    return (unit, container)
+    for part in parts {
+      if let id = part.split(whereSeparator: { !$0.isHexDigit }).first(where: { $0.count == 64 }) { return (unit, String(id)) }
+    }
+    return (unit, nil)
   }
 
   // MARK: - Memory
@@ -182,9 +182,10 @@ enum ProcessModule {
       let body = try arguments.function(1)
       let stack = arguments.stack
       let target = try handle.open()
-      return try withWorldStopped(target) { threads in
-        LuaResults.onStack(try body.callKeepingResults(on: stack, [threads.map { LuaBox(ThreadView($0, target)) }]))
-      }.result
+      let stopped = try withWorldStopped(target) { threads in
+        try body.callKeepingResults(on: stack, [threads.map { LuaBox(ThreadView($0, target)) }])
+      }
+      return LuaResults.onStack(stopped.result)
     }
   }
 }

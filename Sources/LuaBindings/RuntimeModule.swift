@@ -25,17 +25,19 @@ enum RuntimeModule {
       operation.onClose { $0.close() }
     }
     ThreadView.install(in: state)
-    state.extend(ProcessHandle.self) { process in
-      process.query("runtime") { handle, _ in
-        let target = try handle.open()
-        target.refresh()
-        return LuaBox(RuntimeHandle(handle, try PulpRuntime(in: target)))
-      }
-      process.method("switch", "operation", "options") { _, arguments in
-        try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
-      }
-      process.method("call", "function", "arguments", "options") { handle, arguments in try call(handle, arguments) }
+  }
+
+  /// The members of `ulp.Process` that need the runtime.
+  static func extend(_ process: LuaClass<ProcessHandle>) {
+    process.query("runtime") { handle, _ in
+      let target = try handle.open()
+      target.refresh()
+      return LuaBox(RuntimeHandle(handle, try PulpRuntime(in: target)))
     }
+    process.method("switch", "operation", "options") { _, arguments in
+      try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
+    }
+    process.method("call", "function", "arguments", "options") { handle, arguments in try call(handle, arguments) }
   }
 
   static func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds) / 1000 }

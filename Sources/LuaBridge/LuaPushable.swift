@@ -158,6 +158,24 @@ public struct LuaRecord: LuaPushable, ExpressibleByDictionaryLiteral {
   }
 }
 
+/// A table that is a sequence and has named members as well.
+public struct LuaMixed: LuaPushable {
+  public let named: LuaRecord
+  public let sequence: [any LuaPushable]
+  public init(named: LuaRecord, sequence: [any LuaPushable]) {
+    self.named = named
+    self.sequence = sequence
+  }
+
+  public func push(on stack: LuaStack) {
+    named.push(on: stack)
+    for (index, element) in sequence.enumerated() {
+      element.push(on: stack)
+      lua_rawseti(stack.pointer, -2, Int64(index + 1))
+    }
+  }
+}
+
 extension LuaStack {
   /// `table[name] = value` for the table on top.
   func rawSetAny(_ name: String, _ value: any LuaPushable) {

@@ -65,12 +65,12 @@ extension TraceSession {
     return tracees.count > before
   }
 
-  /// Ends a world-stop: all threads go on. The one that holds the right stays seized, and so do those in `keeping`.
-  public mutating func resumeWorld(keeping kept: Set<pid_t> = []) {
+  /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
+  public mutating func resumeWorld(keepingRight: Bool = true) {
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
-      if tracee.state == .stopped && (tracee.tid == rightHolder || kept.contains(tracee.tid)) {
+      if tracee.state == .stopped && tracee.tid == rightHolder && keepingRight {
         resume(tracee.tid)
         index += 1
       } else if tracee.isRunning {

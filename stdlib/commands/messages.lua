@@ -12,7 +12,11 @@ return {
     if #processes == 0 then return out.worst > 0 and out.worst or cli.status.nothing end
     local clean = require "ulp.render.pretty".clean
     for _, process in ipairs(processes) do
-      local done, messages = cli.try(function() return process:runtime():messages() end)
+      local done, messages = cli.try(function() 
+        local lines = {}
+        for line in require "ulp".messages(process):gmatch "[^\n]+" do lines[#lines + 1] = line end
+        return lines
+      end)
       if not done then
         out:result(cli.result_of(messages, process))
       else

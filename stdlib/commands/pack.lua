@@ -9,7 +9,6 @@ return {
   run = function(options, out)
     local ulp = require "ulp"
     local packed = assert(ulp.pack(options.description, {output = options.output}))
-    local path = type(packed) == "table" and packed.path or tostring(packed)
-    out:note("packed", type(packed) == "table" and packed or {path = path}, path)
+    out:note("packed", packed:record(), packed.path)
   end,
 }

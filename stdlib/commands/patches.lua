@@ -4,8 +4,8 @@ local cli = require "ulp.cli"
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
   local lines = {("%s[%d]"):format(clean(entry.comm or "?"), entry.pid)}
-  for _, patch in ipairs(entry.patches or {}) do
-    lines[#lines + 1] = ("  %s  %s"):format(clean(patch.name or patch.id or "?"), clean(patch.target or ""))
+  for _, patch in ipairs(entry) do
+    lines[#lines + 1] = ("  %s  %s"):format(clean(patch.path or patch.id or "?"), clean(patch.target or ""))
   end
   if #lines == 1 then lines[2] = "  no patches" end
   return table.concat(lines, "\n")
@@ -24,7 +24,9 @@ return {
     for _, process in ipairs(processes) do
       local done, entry = cli.try(ulp.patches, process)
       if done then
-        out:note("patches", entry, text_of(entry))
+        local list = {}
+        for index, patch in ipairs(entry) do list[index] = patch end
+        out:note("patches", {pid = entry.pid, comm = entry.comm, universe = entry.universe, patches = list}, text_of(entry))
       else
         out:result(cli.result_of(entry, process))
       end

@@ -13,7 +13,9 @@ return {
     for _, word in ipairs(options.pid or {}) do table.insert(options.process, word) end
     local processes = cli.processes(options, out, {runtime = true})
     return cli.each(processes, out, function(process)
-      return process:runtime():recover()
+      local result = assert(process:runtime()):recover()
+      result.state, result.comm = result.action == "none" and "already" or "done", process.comm
+      return result
     end)
   end,
 }

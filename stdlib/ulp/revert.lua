@@ -1,0 +1,54 @@
+--- Taking live patches back.
+local M = {}
+
+local transition = require "ulp.transition"
+local plans = require "ulp.plan"
+
+--- The ids that containers, paths or ids stand for.
+local function ids_of(patches)
+  if type(patches) ~= "table" then patches = {patches} end
+  local ids = {}
+  for index, patch in ipairs(patches) do
+    local is_id = type(patch) == "string" and #patch == 64 and patch:match "^%x+$"
+    ids[index] = is_id and patch or plans.container(patch).id
+  end
+  return ids
+end
+
+--- Those of the ids that are in force.
+local function in_force(runtime, ids)
+  local applied, found = {}, {}
+  for _, patch in ipairs(runtime:patches()) do
+    if patch.applied then applied[patch.id] = true end
+  end
+  for _, id in ipairs(ids) do
+    if applied[id] then found[#found + 1] = id end
+  end
+  return found
+end
+
+--- Takes patches of a process back, all of them in one step. Versions above and below them stay: a function goes to the
+--- newest version that is left, or to its original. What is not applied is `already`.
+---
+---     ulp.revert(p, "fix.so")
+---
+--- @param p ulp.Process|integer|(ulp.Process|integer)[]
+--- @param patches string|ulp.Container|(string|ulp.Container)[] containers, their paths, or patch ids
+--- @param options? ulp.ChangeOptions
+--- @return table result `containers` says which were unloaded, which retired and why
+function M.revert(p, patches, options)
+  options = transition.options(options)
+  local ids = ids_of(patches)
+  return transition.each(p, function(process)
+    return transition.run(process, function(target, runtime)
+      local wanted = in_force(runtime, ids)
+      if #wanted == 0 then return nil end
+      return assert(plans.plan(target, {}, wanted)), wanted
+    end, options)
+  end)
+end
+
+--- `ulp.revert` that returns `nil, err` instead of raising.
+function M.try_revert(...) return transition.try(M.revert, ...) end
+
+return M

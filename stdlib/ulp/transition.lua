@@ -1,0 +1,194 @@
+--- What `trigger`, `revert` and `replace` have in common: one change of one process, retried until it is done or the time
+--- is over. All decisions are here; Swift does the single steps.
+local M = {}
+
+local core = require "ulp.core"
+local err = require "ulp.error"
+
+--- @class ulp.ChangeOptions
+--- @field consistency? "stack"|"immediate" wait until no thread is inside a function to be replaced (default), or do not
+--- @field timeout? number seconds for the whole change; 5 unless given
+--- @field max_pause? string|number longest world-stop, such as "5ms"
+--- @field max_carrier? string|number longest borrowing of a thread
+--- @field dry_run? boolean return the plan and change nothing
+--- @field settle? boolean false: leave the stubs in place
+--- @field unload? boolean false: keep containers that went out of force
+--- @field recover? boolean false: fail if an unfinished operation is found
+--- @field seccomp? "check"|"ignore"
+
+local option_names = {
+  consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
+  recover = true, seccomp = true,
+}
+
+--- @param options ulp.ChangeOptions?
+--- @return ulp.ChangeOptions
+function M.options(options)
+  options = options or {}
+  for name in pairs(options) do
+    if not option_names[name] then err.raise("usage", ("there is no option '%s'"):format(tostring(name))) end
+  end
+  local timeout = options.timeout
+  if timeout ~= nil and (type(timeout) ~= "number" or timeout < 0 or timeout ~= timeout) then
+    err.raise("usage", "the option 'timeout' must be a number of seconds")
+  end
+  if options.consistency and options.consistency ~= "stack" and options.consistency ~= "immediate" then
+    err.raise("usage", ("the option 'consistency' is 'stack' or 'immediate', not '%s'"):format(tostring(options.consistency)))
+  end
+  return options
+end
+
+--- Failures that another attempt may not meet.
+local passing = {
+  ["operation.busy"] = true, ["operation.expired"] = true, ["call.busy"] = true, ["switch.max_pause"] = true,
+  ["process.unstoppable"] = true, ["carrier.none"] = true,
+}
+
+--- Sleeps between attempts, longer each time, never past the deadline.
+local function pause(attempt, deadline)
+  local left = deadline - core.clock()
+  local wanted = math.min(0.001 * 2 ^ math.min(attempt - 1, 7), 0.1, left)
+  local wake = core.clock() + wanted
+  while core.clock() < wake do core.sleep(wake - core.clock()) end
+end
+
+local function blocked(p, outcome, attempts)
+  local names = {}
+  for index, blocker in ipairs(outcome.blockers) do
+    if index > 3 then break end
+    names[index] = ("thread %d in %s"):format(blocker.tid, blocker.symbol or blocker.library or "?")
+  end
+  return err.new("patch.blocked", ("process %d: %s; nothing was switched"):format(p.pid, table.concat(names, ", ")), {
+    pid = p.pid, blockers = outcome.blockers, attempts = attempts,
+  })
+end
+
+--- Switches a staged operation, letting go and trying again while threads are in the way.
+local function switch(p, staged, options, deadline, result)
+  local request = {check = options.consistency or "stack", max_pause = options.max_pause}
+  local attempt = 0
+  while true do
+    attempt = attempt + 1
+    local done, outcome = pcall(p.switch, p, staged, request)
+    if done and outcome.switched then
+      result.pause_us, result.threads, result.attempts = outcome.pause_us, outcome.threads, attempt
+      return
+    end
+    if not done and not (err.is(outcome) and passing[outcome.code]) then error(outcome, 0) end
+    if core.clock() >= deadline then
+      error(done and blocked(p, outcome, attempt) or outcome, 0)
+    end
+    pause(attempt, deadline)
+  end
+end
+
+--- Direct jumps, free slots, and containers given back. The change is in force already, so a failure here is reported in
+--- the result and left for the next operation to finish.
+local function tidy(runtime, staged, options, result)
+  if options.settle == false then return end
+  local done, failure = pcall(runtime.settle, runtime, staged)
+  result.settled = done
+  if not done then
+    result.settle_error = failure
+    return
+  end
+  result.settle_pause_us = staged.settle_pause_us
+  if options.unload == false then return end
+  local unloaded, outcome = pcall(runtime.unload, runtime, staged)
+  if unloaded then
+    if #outcome > 0 then result.containers = outcome end
+  else
+    result.unload_error = outcome
+  end
+end
+
+--- One attempt: recover, plan, stage, switch, settle.
+local function attempt(p, make_plan, options, deadline)
+  local result = {pid = p.pid, comm = p.comm}
+  local runtime = assert(p:runtime())
+  if runtime:state() ~= "idle" then
+    if options.recover == false then
+      err.raise("operation.pending", ("process %d has an unfinished operation"):format(p.pid), {pid = p.pid})
+    end
+    if not options.dry_run then result.recovered = runtime:recover() end
+  end
+  local plan, reverted = make_plan(p, runtime)
+  result.universe = plan and plan.universe
+  if not plan or plan.empty then
+    result.state = "already"
+    return result
+  end
+  if options.dry_run then
+    result.state, result.plan = "skipped", tostring(plan)
+    return result
+  end
+  local left = math.max(0.001, deadline - core.clock())
+  local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp})
+  switch(p, staged, options, deadline, result)
+  result.state, result.universe = "done", staged.universe
+  result.carrier_us = staged.carrier_us
+  result.reverted = reverted
+  tidy(runtime, staged, options, result)
+  return result
+end
+
+--- Carries out one change of one process.
+---
+--- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done. Raises when the change is refused or the time
+--- is over; a process that ends meanwhile gives the state `gone`.
+--- @param p ulp.Process
+--- @param make_plan fun(p: ulp.Process, runtime: ulp.Runtime): ulp.Plan?, string[]?
+--- @param options ulp.ChangeOptions
+--- @return table result
+function M.run(p, make_plan, options)
+  local deadline = core.clock() + (options.timeout or 5)
+  local tries = 0
+  while true do
+    tries = tries + 1
+    local done, result = pcall(attempt, p, make_plan, options, deadline)
+    if done then return result end
+    if err.is(result, "process.gone") then
+      return {state = "gone", pid = p.pid, code = result.code, message = result.message, hint = result.hint}
+    end
+    if not (err.is(result) and passing[result.code]) or core.clock() >= deadline then error(result, 0) end
+    pause(tries, deadline)
+  end
+end
+
+--- Runs `one(p)` for one process, or for each of a list; then failures become results of their processes.
+--- @param target ulp.Process|integer|(ulp.Process|integer)[]
+--- @param one fun(p: ulp.Process): table
+--- @return table result or list of results
+function M.each(target, one)
+  local attach = require "ulp.attach".attach
+  if type(target) ~= "table" then
+    local p = target
+    if type(p) ~= "userdata" then p = assert(attach(p)) end
+    return one(p)
+  end
+  local results = {}
+  for index, member in ipairs(target) do
+    local p, refusal = member, nil
+    if type(p) ~= "userdata" then p, refusal = attach(p) end
+    local done, result
+    if p then done, result = pcall(one, p) else done, result = false, refusal end
+    if not done then
+      if not err.is(result) then error(result, 0) end
+      local failure = {state = "failed", pid = p and p.pid or member}
+      for name, value in next, result do failure[name] = value end
+      result = failure
+    end
+    results[index] = result
+  end
+  return results
+end
+
+--- `nil, err` instead of raising.
+function M.try(body, ...)
+  local done, result = pcall(body, ...)
+  if done then return result end
+  if not err.is(result) then error(result, 0) end
+  return nil, result
+end
+
+return M
