@@ -61,20 +61,19 @@ final class DwflHandle {
     threadCallbacks.deallocate()
   }
 
-  func report(_ modules: [UnwindModule]) {
+  func report(_ modules: [UnwindModule], adding: Bool) {
     guard let dwfl else { return }
-    var first: OpaquePointer?
-    dwfl_report_begin(dwfl)
+    if adding { dwfl_report_begin_add(dwfl) } else { dwfl_report_begin(dwfl) }
     for module in modules {
       if module.path == "[vdso]" {
         reportVDSO(module.base)
         continue
       }
       // add_p_vaddr: `base` is the address of the file's first byte, for ET_EXEC it is ignored by giving 0.
-      let found = dwfl_report_elf(dwfl, module.displayPath, module.path, -1, module.base, false)
-      if first == nil { first = found }
+      dwfl_report_elf(dwfl, module.displayPath, module.path, -1, module.base, false)
     }
     dwfl_report_end(dwfl, nil, nil)
+    if isAttached { return }
     let context = Unmanaged.passUnretained(self).toOpaque()
     isAttached = dwfl_attach_state(dwfl, nil, pid, threadCallbacks, context)
   }

@@ -29,10 +29,23 @@ public struct StackTrace: Sendable {
 /// The modules are reported when the unwinder is made, before anything is stopped; a first unwinding warms it up.
 public final class StackUnwinder {
   private let handle: DwflHandle
+  private let thread: pid_t
+  private var known: Set<UInt64>
 
   init(pid: pid_t, memory: ProcessMemory, map: MemoryMap) {
     handle = DwflHandle(pid: pid, memory: memory)
-    handle.report(StackUnwinder.modules(map, thread: memory.thread))
+    thread = memory.thread
+    let modules = StackUnwinder.modules(map, thread: thread)
+    known = Set(modules.map(\.base))
+    handle.report(modules, adding: false)
+  }
+
+  /// Reports what has been loaded since, and unwinds once with registers of earlier: the files are then mapped and parsed
+  /// before anything is stopped. What those registers lead to is of no interest.
+  func prepare(_ map: MemoryMap, _ rehearsal: (tid: pid_t, registers: Registers)?) {
+    let added = StackUnwinder.modules(map, thread: thread).filter { known.insert($0.base).inserted }
+    if !added.isEmpty { handle.report(added, adding: true) }
+    if let rehearsal { _ = unwind(rehearsal.tid, rehearsal.registers) }
   }
 
   /// The files with code of a mapping list, each with the address of its first byte.

@@ -61,6 +61,14 @@ public final class TargetProcess {
     cachedHazards = nil
   }
 
+  /// Takes notice of what was loaded, nothing having been unloaded: the unwinder goes on, and is warmed up with registers of
+  /// earlier.
+  public func refreshLoaded(rehearsing carrier: (tid: pid_t, registers: Registers)?) {
+    cachedMap = nil
+    cachedLibraries = nil
+    cachedUnwinder?.prepare(map, carrier)
+  }
+
   public var map: MemoryMap {
     if let cachedMap { return cachedMap }
     let map = MemoryMap(of: memory.thread)

@@ -20,6 +20,8 @@ final class ChangeSession {
   /// How long threads were borrowed altogether, in nanoseconds.
   private(set) var carrierNanoseconds: UInt64 = 0
   private var sequence: UInt64
+  /// The last carrier and its registers when it was borrowed: what the next stop may look like.
+  private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
 
   /// Fails with `process.stopped`, `process.traced`, `operation.busy`, `process.permission`, `process.gone`,
   /// `process.shadow_stack`.
@@ -63,6 +65,7 @@ final class ChangeSession {
     try checkIdle(site)
     let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, ignoringSeccomp: ignoringSeccomp)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
+    lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     sequence += 1
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity)

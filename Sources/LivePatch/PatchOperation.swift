@@ -103,7 +103,7 @@ public final class PatchOperation {
     let answer = try session.call(
       runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp)
     guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }
-    runtime.process.refresh()
+    runtime.process.refreshLoaded(rehearsing: session.lastCarrier)
     let operation = try staged(session, plan, token: request.token)
     // From here on dropping the operation undoes it.
     try operation.checkLoadedFiles()
