@@ -95,7 +95,8 @@ extension ELFFile {
     var strings = strings
     if strings.last != 0 { strings.append(0) }
     let lastKept = all.filter { isKept[$0.index] }.map { offsets[$0.index] }.max() ?? 0
-    guard let cut = all.filter({ !isKept[$0.index] }).map({ offsets[$0.index] }).min(), cut > lastKept, cut < strings.count else {
+    guard let cut = all.filter({ !isKept[$0.index] }).map({ offsets[$0.index] }).min(), cut > lastKept, cut < strings.count
+    else {
       return strings
     }
     // A symbol table may share this string table: then its strings can lie behind the names.
@@ -112,19 +113,25 @@ extension ELFFile {
   private func headerBytes(_ section: SectionHeader, number: [Int], isKept: [Bool]) throws(CodedError) -> [UInt8] {
     var raw = try bytes.read(header.sectionHeaderOffset + UInt64(section.index * SectionHeader.size), count: SectionHeader.size)
     func renumbered(_ old: UInt32) throws(CodedError) -> UInt32 {
-      guard Int(old) < number.count, isKept[Int(old)] else { throw bytes.malformed("section \(printable(section.name)) needs a removed one") }
+      guard Int(old) < number.count, isKept[Int(old)] else {
+        throw bytes.malformed("section \(printable(section.name)) needs a removed one")
+      }
       return UInt32(number[Int(old)])
     }
     if section.link != 0 { raw.replace(at: 40, try renumbered(section.link)) }
-    let infoIsSection = section.type == UInt32(SHT_REL) || section.type == UInt32(SHT_RELA) || section.flags & UInt64(SHF_INFO_LINK) != 0
+    let infoIsSection =
+      section.type == UInt32(SHT_REL) || section.type == UInt32(SHT_RELA) || section.flags & UInt64(SHF_INFO_LINK) != 0
     if section.info != 0 && infoIsSection { raw.replace(at: 44, try renumbered(section.info)) }
     return raw
   }
 
   /// Symbols name their section by number.
-  private func renumberSymbols(in image: inout [UInt8], _ all: [SectionHeader], isKept: [Bool], number: [Int]) throws(CodedError) {
+  private func renumberSymbols(in image: inout [UInt8], _ all: [SectionHeader], isKept: [Bool], number: [Int])
+    throws(CodedError)
+  {
     guard isKept.contains(false) else { return }
-    for table in all where isKept[table.index] && table.occupiesFile && (table.type == UInt32(SHT_SYMTAB) || table.type == UInt32(SHT_DYNSYM)) {
+    for table in all
+    where isKept[table.index] && table.occupiesFile && (table.type == UInt32(SHT_SYMTAB) || table.type == UInt32(SHT_DYNSYM)) {
       for place in stride(from: Int(table.offset) + 6, to: Int(table.offset + table.size) - 17, by: SymbolTable.entrySize) {
         let old = Int(image.integer(at: place, as: UInt16.self) ?? 0)
         guard old < number.count, number[old] != old else { continue }

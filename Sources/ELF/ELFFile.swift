@@ -34,7 +34,9 @@ public final class ELFFile {
     self.header = header
     var count = header.programHeaderCount
     if count == 0xffff {
-      guard let first = try ELFFile.firstSection(bytes, header) else { throw bytes.malformed("it has no number of program headers") }
+      guard let first = try ELFFile.firstSection(bytes, header) else {
+        throw bytes.malformed("it has no number of program headers")
+      }
       count = Int(first.info)
     }
     guard count <= ProgramHeader.limit else { throw bytes.malformed("it claims \(count) program headers") }
@@ -80,7 +82,9 @@ public final class ELFFile {
 
   /// Nil when there is none: see `requireBuildID`.
   public func buildID() throws(CodedError) -> BuildID? {
-    if programHeaders.contains(where: { $0.type == UInt32(PT_NOTE) && $0.fileSize > 0 }), let found = try view.buildID() { return found }
+    if programHeaders.contains(where: { $0.type == UInt32(PT_NOTE) && $0.fileSize > 0 }), let found = try view.buildID() {
+      return found
+    }
     // Object files and separate debug information have no usable segments.
     for section in try sections() where section.type == UInt32(SHT_NOTE) && section.size <= 1 << 16 {
       if let found = BuildID(notes: try contents(of: section), alignment: section.alignment) { return found }

@@ -18,7 +18,8 @@ extension FileBytes {
     let place = String(cString: resolved)
     let slash = place.lastIndex(of: "/") ?? place.startIndex
     let directory = slash == place.startIndex ? "/" : String(place[..<slash])
-    let temporary = directory + "/." + place[place.index(after: slash)...] + ".ulpsh-" + String(UInt32.random(in: 0 ... .max), radix: 16)
+    let temporary =
+      directory + "/." + place[place.index(after: slash)...] + ".ulpsh-" + String(UInt32.random(in: 0 ... .max), radix: 16)
     let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw unwritable("cannot create a file beside it: \(reason())") }
     do throws(CodedError) {

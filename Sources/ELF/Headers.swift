@@ -39,8 +39,12 @@ public struct ELFHeader: Sendable, Equatable {
     sectionHeaderCount = Int(field(60) as UInt16)
     nameSection = Int(field(62) as UInt16)
     // Sizes of table entries are part of the class; another size means another format.
-    if programHeaderCount > 0, field(54) as UInt16 != UInt16(ProgramHeader.size) { throw unsupported("of an unknown format (e_phentsize)") }
-    if sectionHeaderCount > 0, field(58) as UInt16 != UInt16(SectionHeader.size) { throw unsupported("of an unknown format (e_shentsize)") }
+    if programHeaderCount > 0, field(54) as UInt16 != UInt16(ProgramHeader.size) {
+      throw unsupported("of an unknown format (e_phentsize)")
+    }
+    if sectionHeaderCount > 0, field(58) as UInt16 != UInt16(SectionHeader.size) {
+      throw unsupported("of an unknown format (e_shentsize)")
+    }
   }
 }
 

@@ -52,7 +52,9 @@ struct LoadedView {
   static let symbolLimit = 1 << 20
   static let stringLimit = 64 << 20
 
-  func broken(_ reason: String) -> CodedError { CodedError(fault, "\(printable(name)): \(reason)", data: ["path": .text(name)]) }
+  func broken(_ reason: String) -> CodedError {
+    CodedError(fault, "\(printable(name)): \(reason)", data: ["path": .text(name)])
+  }
 
   /// First and last+1 link address of the PT_LOAD segments.
   func extent() -> Range<UInt64>? {
@@ -101,13 +103,17 @@ struct LoadedView {
     guard let symbols = address(symbolPointer), let strings = address(stringPointer) else {
       throw broken("its symbol table lies outside of it")
     }
-    if let size = dynamic.value(DT_SYMENT), size != UInt64(SymbolTable.entrySize) { throw broken("its symbols have another size") }
+    if let size = dynamic.value(DT_SYMENT), size != UInt64(SymbolTable.entrySize) {
+      throw broken("its symbols have another size")
+    }
     let count = try symbolCount(dynamic)
     guard count <= LoadedView.symbolLimit, UInt64(count * SymbolTable.entrySize) <= room(symbols) else {
       throw broken("it claims \(count) symbols")
     }
     let stringSize = dynamic.value(DT_STRSZ) ?? 0
-    guard stringSize <= UInt64(LoadedView.stringLimit), stringSize <= room(strings) else { throw broken("its string table is too long") }
+    guard stringSize <= UInt64(LoadedView.stringLimit), stringSize <= room(strings) else {
+      throw broken("its string table is too long")
+    }
     var versions: [UInt8] = []
     if let pointer = dynamic.value(DT_VERSYM), let place = address(pointer), UInt64(count * 2) <= room(place) {
       versions = try memory.read(place, count: count * 2)
@@ -161,7 +167,9 @@ struct LoadedView {
 
   /// The string at an offset of the dynamic string table.
   func dynamicString(_ offset: UInt64, _ dynamic: DynamicSection) throws(CodedError) -> String? {
-    guard let pointer = dynamic.value(DT_STRTAB), let strings = address(pointer), offset < dynamic.value(DT_STRSZ) ?? 0 else { return nil }
+    guard let pointer = dynamic.value(DT_STRTAB), let strings = address(pointer), offset < dynamic.value(DT_STRSZ) ?? 0 else {
+      return nil
+    }
     let count = min(4096, (dynamic.value(DT_STRSZ) ?? 0) - offset, room(strings &+ offset))
     return try memory.read(strings &+ offset, count: Int(count)).string(at: 0)
   }

@@ -23,6 +23,7 @@ public struct MemorySnapshot: MemoryReading {
       guard skipped < UInt64(region.bytes.count), count <= region.bytes.count - Int(skipped) else { continue }
       return Array(region.bytes[Int(skipped)..<Int(skipped) + count])
     }
-    throw CodedError(.memoryUnreadable, "no memory at \(hexadecimal(address))").with("address", .integer(Int64(bitPattern: address)))
+    throw CodedError(.memoryUnreadable, "no memory at \(hexadecimal(address))").with(
+      "address", .integer(Int64(bitPattern: address)))
   }
 }

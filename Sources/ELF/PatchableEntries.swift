@@ -55,7 +55,9 @@ struct RelativeRelocations {
       guard size <= UInt64(file.bytes.size) else { throw file.bytes.malformed("its relocations are longer than the file") }
       let table = try file.read(at: LinkAddress(place), count: Int(size))
       for index in 0..<table.count / 24 {
-        guard let info: UInt64 = table.integer(at: index * 24 + 8), info & 0xffff_ffff == UInt64(R_X86_64_RELATIVE) else { continue }
+        guard let info: UInt64 = table.integer(at: index * 24 + 8), info & 0xffff_ffff == UInt64(R_X86_64_RELATIVE) else {
+          continue
+        }
         found.append((table.integer(at: index * 24) ?? 0, table.integer(at: index * 24 + 16) ?? 0))
       }
     }

@@ -34,7 +34,9 @@ public final class RemoteImage {
   }
 
   /// The main program, of which the kernel tells the program headers' place (AT_PHDR, AT_PHNUM in the auxiliary vector).
-  public convenience init(_ memory: any MemoryReading, programHeadersAt address: UInt64, count: Int, name: String) throws(CodedError) {
+  public convenience init(_ memory: any MemoryReading, programHeadersAt address: UInt64, count: Int, name: String)
+    throws(CodedError)
+  {
     guard (1...ProgramHeader.limit).contains(count) else {
       throw CodedError(.processCorrupt, "\(printable(name)): it claims \(count) program headers")
     }

@@ -25,21 +25,26 @@ public struct SymbolEntry: Sendable, Equatable {
 }
 
 public enum SymbolKind: UInt8, Sendable {
-  case none = 0, object, function, section, file, common, tls
+  case none = 0
+  case object, function, section, file, common, tls
   /// The corresponding C constant is STT_GNU_IFUNC: the value is the address of a resolver.
   case indirectFunction = 10
   case other = 255
 }
 
 public enum SymbolBinding: UInt8, Sendable {
-  case local = 0, global, weak
+  case local = 0
+  case global, weak
   /// The corresponding C constant is STB_GNU_UNIQUE.
   case unique = 10
   case other = 255
 }
 
 /// The corresponding C constant of `normal` is STV_DEFAULT.
-public enum SymbolVisibility: UInt8, Sendable { case normal = 0, `internal`, hidden, protected }
+public enum SymbolVisibility: UInt8, Sendable {
+  case normal = 0
+  case `internal`, hidden, protected
+}
 
 /// A symbol with its name.
 @dynamicMemberLookup

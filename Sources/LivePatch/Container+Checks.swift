@@ -50,7 +50,9 @@ extension Container {
   private static func holds(_ reference: ContainerReference, _ file: ELFFile, _ symbols: SymbolTable) -> Bool {
     var place = reference.patchOffset
     if place == 0 {
-      guard let found = symbols.symbol(named: reference.name), found.isExported, !found.isCode, found.kind != .tls else { return false }
+      guard let found = symbols.symbol(named: reference.name), found.isExported, !found.isCode, found.kind != .tls else {
+        return false
+      }
       place = found.value
     }
     let size: UInt64 = reference.isThreadLocal ? 16 : 8

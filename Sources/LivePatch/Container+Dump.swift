@@ -3,7 +3,10 @@ import ELF
 
 extension ContainerUnit {
   public var record: DiagnosticValue {
-    .record([.init("old_name", .text(oldName)), .init("new_name", .text(newName)), .init("old_address", .integer(Int64(bitPattern: oldAddress)))])
+    .record([
+      .init("old_name", .text(oldName)), .init("new_name", .text(newName)),
+      .init("old_address", .integer(Int64(bitPattern: oldAddress))),
+    ])
   }
 }
 
@@ -26,7 +29,8 @@ extension Container {
         .record([
           .init("old_name", .text(unit.oldName)), .init("new_name", .text(unit.newName)),
           .init("old_address", .integer(Int64(bitPattern: unit.oldAddress))),
-          .init("new_address", .integer(Int64(bitPattern: function.value))), .init("new_size", .integer(Int64(bitPattern: function.size))),
+          .init("new_address", .integer(Int64(bitPattern: function.value))),
+          .init("new_size", .integer(Int64(bitPattern: function.size))),
         ]))
     }
     let constructors = try constructors().map { constructor -> DiagnosticValue in
@@ -41,7 +45,8 @@ extension Container {
       .init("constructors", .list(constructors)),
       .init("undefined", .list(try undefinedSymbols().map { .text($0.name) })),
       .init("needed", .list(try file.needed().map { .text($0) })),
-      .init("device", .integer(Int64(bitPattern: identity.device))), .init("inode", .integer(Int64(bitPattern: identity.inode))),
+      .init("device", .integer(Int64(bitPattern: identity.device))),
+      .init("inode", .integer(Int64(bitPattern: identity.inode))),
       .init("revertible", .flag(revertBytes != nil)),
     ])
   }

@@ -49,13 +49,16 @@ public struct Container {
     self.file = file
     path = resolvedPath(file.path)
     guard let section = try file.section(named: Container.applySection) else {
-      throw CodedError(.containerNoMetadata, "\(printable(file.path)) carries no live patch metadata", data: ["path": .text(file.path)])
+      throw CodedError(
+        .containerNoMetadata, "\(printable(file.path)) carries no live patch metadata", data: ["path": .text(file.path)])
     }
     buildID = try file.requireBuildID()
     let apply = try Container.bounded(file, section)
     applyBytes = apply
     metadata = try Container.named(file) { () throws(CodedError) in try MetadataCodec.decode(apply) }
-    revertBytes = try file.section(named: Container.revertSection).map { section throws(CodedError) in try Container.bounded(file, section) }
+    revertBytes = try file.section(named: Container.revertSection).map { section throws(CodedError) in
+      try Container.bounded(file, section)
+    }
     comments = try Container.readComments(file)
     try Container.checkDuplicates(metadata, file)
     functions = try Container.checkContents(metadata, file)
@@ -64,7 +67,9 @@ public struct Container {
 
   private static func bounded(_ file: ELFFile, _ section: SectionHeader) throws(CodedError) -> [UInt8] {
     guard section.size < UInt64(MetadataCodec.wireLimit) else {
-      throw CodedError(.containerMalformed, "\(printable(file.path)): section \(section.name) has \(section.size) bytes", data: ["path": .text(file.path)])
+      throw CodedError(
+        .containerMalformed, "\(printable(file.path)): section \(section.name) has \(section.size) bytes",
+        data: ["path": .text(file.path)])
     }
     return try file.contents(of: section)
   }
@@ -90,7 +95,8 @@ public struct Container {
     let revert = try Container.named(file) { () throws(CodedError) in try MetadataCodec.decodeRevert(revertBytes) }
     guard revert.id == id, revert.targetName == targetName, revert.targetBuildID == targetBuildID else {
       throw CodedError(
-        .containerContradiction, "\(printable(file.path)): its revert metadata belongs to another patch", data: ["path": .text(file.path)])
+        .containerContradiction, "\(printable(file.path)): its revert metadata belongs to another patch",
+        data: ["path": .text(file.path)])
     }
   }
 }

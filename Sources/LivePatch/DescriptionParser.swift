@@ -39,7 +39,8 @@ struct DescriptionParser {
   func require(_ word: Word?, _ what: String) throws(CodedError) -> Word {
     if let word { return word }
     throw DescriptionParser.error(
-      .descriptionSyntax, "the file ends; expected \(what)", at: Place(line: lineNumber, column: 1, length: 1), source: source, path: path)
+      .descriptionSyntax, "the file ends; expected \(what)", at: Place(line: lineNumber, column: 1, length: 1), source: source,
+      path: path)
   }
 
   private mutating func parseLine(_ line: ArraySlice<UInt8>) throws(CodedError) {
@@ -85,10 +86,13 @@ struct DescriptionParser {
     guard target != nil else { throw error("a replacement before the target; expected '@' and a path first", 1, line.count) }
     let fields = split(line, from: 0)
     guard fields.count >= 2 else { throw error("expected ':' and the name of the new function", line.count + 1) }
-    guard fields.count == 2 else { throw error("a third field; expected old name, ':', new name", fields[2].column, max(1, fields[2].bytes.count)) }
+    guard fields.count == 2 else {
+      throw error("a third field; expected old name, ':', new name", fields[2].column, max(1, fields[2].bytes.count))
+    }
     pairs.append(
       PatchDescription.Pair(
-        oldName: try name(fields[0], "the name of the function to be replaced"), newName: try name(fields[1], "the name of the new function")))
+        oldName: try name(fields[0], "the name of the function to be replaced"),
+        newName: try name(fields[1], "the name of the new function")))
   }
 
   private mutating func parseReference(_ line: ArraySlice<UInt8>) throws(CodedError) {
@@ -97,8 +101,12 @@ struct DescriptionParser {
     let isThreadLocal = line.dropFirst().first == UInt8(ascii: "%")
     let fields = split(line, from: isThreadLocal ? 2 : 1)
     guard fields.count >= 2 else { throw error("expected ':' and the name of the container's variable", line.count + 1) }
-    guard fields.count != 3 else { throw error("only one offset; expected ':' and the offset in the container", line.count + 1) }
-    guard fields.count <= 4 else { throw error("a fifth field; expected the end of the line", fields[4].column, max(1, fields[4].bytes.count)) }
+    guard fields.count != 3 else {
+      throw error("only one offset; expected ':' and the offset in the container", line.count + 1)
+    }
+    guard fields.count <= 4 else {
+      throw error("a fifth field; expected the end of the line", fields[4].column, max(1, fields[4].bytes.count))
+    }
     let targetName = try name(fields[0], "the name of a variable of the target")
     let ownName = try name(fields[1], "the name of the container's variable")
     var offsets: PatchDescription.Offsets?
@@ -124,17 +132,22 @@ struct DescriptionParser {
     return try word(field.bytes, 0, expected, column: field.column)
   }
 
-  private func word(_ bytes: ArraySlice<UInt8>, _ skipped: Int, _ expected: String, column: Int = 1) throws(CodedError) -> Word {
+  private func word(_ bytes: ArraySlice<UInt8>, _ skipped: Int, _ expected: String, column: Int = 1) throws(CodedError) -> Word
+  {
     let rest = bytes.dropFirst(skipped)
     guard !rest.isEmpty else { throw error("expected \(expected)", column + skipped) }
-    guard let text = String(validating: rest, as: UTF8.self) else { throw error("not UTF-8; expected \(expected)", column + skipped, rest.count) }
+    guard let text = String(validating: rest, as: UTF8.self) else {
+      throw error("not UTF-8; expected \(expected)", column + skipped, rest.count)
+    }
     return Word(text: text, place: Place(line: lineNumber, column: column + skipped, length: rest.count))
   }
 
   /// Hexadecimal digits, with or without 0x, at most 64 bits.
   private func offset(_ field: Field) throws(CodedError) -> UInt64 {
     var digits = field.bytes
-    if digits.count > 2, digits.starts(with: [0x30, 0x78]) || digits.starts(with: [0x30, 0x58]) { digits = digits.dropFirst(2) }
+    if digits.count > 2, digits.starts(with: [0x30, 0x78]) || digits.starts(with: [0x30, 0x58]) {
+      digits = digits.dropFirst(2)
+    }
     let isClean = digits.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0 | 0x20) }
     guard isClean, let value = UInt64(String(decoding: digits, as: UTF8.self), radix: 16) else {
       throw error("expected an offset of up to 16 hexadecimal digits", field.column, max(1, field.bytes.count))
@@ -146,7 +159,8 @@ struct DescriptionParser {
 
   private func error(_ reason: String, _ column: Int, _ length: Int = 1) -> CodedError {
     DescriptionParser.error(
-      .descriptionSyntax, reason, at: Place(line: max(1, lineNumber), column: column, length: length), source: source, path: path)
+      .descriptionSyntax, reason, at: Place(line: max(1, lineNumber), column: column, length: length), source: source,
+      path: path)
   }
 
   static func error(_ code: ErrorCode, _ reason: String, at place: Place, source: [UInt8], path: String) -> CodedError {
@@ -154,7 +168,8 @@ struct DescriptionParser {
     let line = place.line <= lines.count ? lines[place.line - 1] : []
     // Tabs before the place stay tabs, so that the marker stands under it on every terminal.
     let indent = line.prefix(max(0, place.column - 1)).map { $0 == 0x09 ? UInt8(0x09) : 0x20 }
-    let marker = String(decoding: indent, as: UTF8.self) + "^" + String(repeating: "~", count: max(0, min(place.length, 200) - 1))
+    let marker =
+      String(decoding: indent, as: UTF8.self) + "^" + String(repeating: "~", count: max(0, min(place.length, 200) - 1))
     return CodedError(
       code, "\(printable(path)):\(place.line):\(place.column): \(reason)",
       data: [
@@ -164,7 +179,9 @@ struct DescriptionParser {
   }
 
   private static func printableLine(_ line: ArraySlice<UInt8>) -> String {
-    line.prefix(4096).split(separator: 0x09, omittingEmptySubsequences: false).map { printable(String(decoding: $0, as: UTF8.self)) }
-      .joined(separator: "\t")
+    line.prefix(4096).split(separator: 0x09, omittingEmptySubsequences: false).map {
+      printable(String(decoding: $0, as: UTF8.self))
+    }
+    .joined(separator: "\t")
   }
 }

@@ -84,7 +84,9 @@ public enum MetadataCodec {
     guard name.count > 1, name.count < pathLimit, !name.dropLast().contains(0) else {
       throw CodedError(.containerMalformed, "the container's path is empty or longer than \(pathLimit - 2) bytes")
     }
-    guard section.count >= 1 + PatchID.size else { throw CodedError(.containerMalformed, "the metadata ends inside the patch id") }
+    guard section.count >= 1 + PatchID.size else {
+      throw CodedError(.containerMalformed, "the metadata ends inside the patch id")
+    }
     var bytes = Array(section[..<(1 + PatchID.size)])
     bytes.append(integer: UInt32(name.count))
     bytes += name
@@ -112,7 +114,8 @@ struct MetadataReader {
   init(_ bytes: [UInt8]) { self.bytes = bytes }
 
   private func malformed(_ what: String, at place: Int) -> CodedError {
-    CodedError(.containerMalformed, "metadata offset \(hexadecimal(UInt64(place))): \(what)", data: ["offset": .integer(Int64(place))])
+    CodedError(
+      .containerMalformed, "metadata offset \(hexadecimal(UInt64(place))): \(what)", data: ["offset": .integer(Int64(place))])
   }
 
   mutating func take(_ count: Int, _ field: String) throws(CodedError) -> ArraySlice<UInt8> {
@@ -123,7 +126,9 @@ struct MetadataReader {
     return bytes[position..<position + count]
   }
 
-  private mutating func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ field: String, as type: Value.Type) throws(CodedError) -> Value {
+  private mutating func integer<Value: FixedWidthInteger & BitwiseCopyable>(_ field: String, as type: Value.Type)
+    throws(CodedError) -> Value
+  {
     let place = position
     _ = try take(MemoryLayout<Value>.size, field)
     return bytes.integer(at: place) ?? 0
@@ -170,7 +175,8 @@ struct MetadataReader {
     let id = try take(PatchID.size, "patch id")
     let place = position
     let length = Int(try integer("length of the build ID", as: UInt32.self))
-    guard length <= BuildID.limit, let buildID = BuildID(Array(try take(length, "build ID"))), let id = PatchID(Array(id)) else {
+    guard length <= BuildID.limit, let buildID = BuildID(Array(try take(length, "build ID"))), let id = PatchID(Array(id))
+    else {
       throw malformed("a build ID of \(length) bytes", at: place)
     }
     return (id, buildID)

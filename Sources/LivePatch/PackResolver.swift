@@ -43,15 +43,19 @@ struct PackResolver {
         .with("symbol", .text(word.text))
     }
     if symbol.kind == .indirectFunction {
-      throw description.error(.entryIndirect, "\(name) is an indirect function (IFUNC)", at: word.place).with("symbol", .text(word.text))
+      throw description.error(.entryIndirect, "\(name) is an indirect function (IFUNC)", at: word.place).with(
+        "symbol", .text(word.text))
     }
     guard symbol.kind == .function else {
-      throw description.error(.targetFunctionMissing, "\(name) is in \(printable(target.path)), but is not a function", at: word.place)
-        .with("symbol", .text(word.text))
+      throw description.error(
+        .targetFunctionMissing, "\(name) is in \(printable(target.path)), but is not a function", at: word.place
+      )
+      .with("symbol", .text(word.text))
     }
     try checkUnambiguous(symbol, word)
     if let reason = try EntryPreparation.flaw(of: symbol, in: target) {
-      throw description.error(.entryNotPrepared, "\(name) cannot be patched: \(reason)", at: word.place).with("symbol", .text(word.text))
+      throw description.error(.entryNotPrepared, "\(name) cannot be patched: \(reason)", at: word.place).with(
+        "symbol", .text(word.text))
     }
     return symbol
   }
@@ -63,8 +67,10 @@ struct PackResolver {
     guard places.count > 1 else { return }
     let list = places.sorted().map { hexadecimal($0) }.joined(separator: ", ")
     throw description.error(
-      .targetFunctionAmbiguous, "\(printable(word.text)) is the name of \(places.count) static functions, at \(list)", at: word.place)
-      .with("symbol", .text(word.text))
+      .targetFunctionAmbiguous, "\(printable(word.text)) is the name of \(places.count) static functions, at \(list)",
+      at: word.place
+    )
+    .with("symbol", .text(word.text))
   }
 
   private func checkNewFunction(_ word: PatchDescription.Word) throws(CodedError) {
@@ -101,7 +107,8 @@ struct PackResolver {
     if reference.offsets == nil {
       guard let own else {
         throw description.error(
-          .containerContradiction, "\(printable(container.path)) has no variable \(printable(reference.name.text))", at: reference.name.place)
+          .containerContradiction, "\(printable(container.path)) has no variable \(printable(reference.name.text))",
+          at: reference.name.place)
       }
       patchOffset = own.value
     }

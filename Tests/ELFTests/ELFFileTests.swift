@@ -135,7 +135,10 @@ import Testing
 
   @Test func whatIsNoELFFileIsRefusedByCode() throws {
     func code(_ path: String) -> ErrorCode? {
-      do throws(CodedError) { _ = try ELFFile(path: path); return nil } catch { return error.code }
+      do throws(CodedError) {
+        _ = try ELFFile(path: path)
+        return nil
+      } catch { return error.code }
     }
     #expect(code("/nonexistent/file") == .fileUnreadable)
     #expect(code(fixture.directory) == .fileUnreadable)

@@ -30,7 +30,9 @@ private func exercise(_ path: String) {
 @Suite struct HostileFileTests {
   let fixture = Fixture()
   func small() throws -> [UInt8] {
-    let options = ["-shared", "-fPIC", "-nostdlib", "-fpatchable-function-entry=16,14", "-Wl,--build-id=sha1", "-Wl,-z,noseparate-code"]
+    let options = [
+      "-shared", "-fPIC", "-nostdlib", "-fpatchable-function-entry=16,14", "-Wl,--build-id=sha1", "-Wl,-z,noseparate-code",
+    ]
     return try fixture.bytes(fixture.compile("int triple(int x) { return x * 3; }", "small.so", options))
   }
 

@@ -10,7 +10,9 @@ private struct OwnMemory: MemoryReading {
     var bytes = [UInt8](repeating: 0, count: count)
     let descriptor = open("/proc/self/mem", O_RDONLY)
     defer { close(descriptor) }
-    guard pread(descriptor, &bytes, count, off_t(bitPattern: address)) == count else { throw CodedError(.memoryUnreadable, "?") }
+    guard pread(descriptor, &bytes, count, off_t(bitPattern: address)) == count else {
+      throw CodedError(.memoryUnreadable, "?")
+    }
     return bytes
   }
 }
@@ -67,7 +69,8 @@ private func auxiliary(_ wanted: UInt64) throws -> UInt64 {
     let bytes = try fixture.bytes(path)
     for header in file.programHeaders where header.isLoad {
       memory.replaceSubrange(
-        Int(header.address)..<Int(header.address + header.fileSize), with: bytes[Int(header.offset)..<Int(header.offset + header.fileSize)])
+        Int(header.address)..<Int(header.address + header.fileSize),
+        with: bytes[Int(header.offset)..<Int(header.offset + header.fileSize)])
     }
     return memory
   }

@@ -77,8 +77,12 @@ private func parse(_ text: String) throws(CodedError) -> PatchDescription {
   @Test func everyCutAndEveryAlteredByteIsReadOrRefused() {
     let good = Array(ContainerFixture.description.utf8)
     for place in good.indices {
-      for bytes in [Array(good[..<place])] + [0, 0x0a, 0x0d, 0x20, 0x23, 0x3a, 0x40, 0x80, 0xff].map({ good[..<place] + [$0] + good[(place + 1)...] }) {
-        do throws(CodedError) { _ = try PatchDescription(source: bytes, path: "x") } catch { #expect(error.code == .descriptionSyntax) }
+      for bytes in [Array(good[..<place])]
+        + [0, 0x0a, 0x0d, 0x20, 0x23, 0x3a, 0x40, 0x80, 0xff].map({ good[..<place] + [$0] + good[(place + 1)...] })
+      {
+        do throws(CodedError) { _ = try PatchDescription(source: bytes, path: "x") } catch {
+          #expect(error.code == .descriptionSyntax)
+        }
       }
     }
   }

@@ -10,7 +10,8 @@ private let example = ContainerMetadata(
   targetBuildID: BuildID(hexadecimal: "b810226a02f6843bc4ae636d298f7ef6e69ecd30")!,
   units: [ContainerUnit(oldName: "banner_set", newName: "new_banner_set", oldAddress: 0x112e)],
   references: [
-    ContainerReference(targetName: "banner", name: "ulpr_banner", targetOffset: 0x4008, patchOffset: 0x4018, isThreadLocal: false)
+    ContainerReference(
+      targetName: "banner", name: "ulpr_banner", targetOffset: 0x4008, patchOffset: 0x4018, isThreadLocal: false)
   ])
 
 private let exampleBytes = bytes(
@@ -33,7 +34,10 @@ private func bytes(_ hexadecimal: String) -> [UInt8] {
 }
 
 private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
-  do { try body(); return nil } catch { return error }
+  do {
+    try body()
+    return nil
+  } catch { return error }
 }
 
 @Suite struct MetadataCodecTests {
@@ -101,7 +105,9 @@ private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
 
   @Test func bytesBehindTheEndAreIgnoredAsSUSEDoes() throws {
     #expect(try MetadataCodec.decode(exampleBytes + [1, 2, 3]) == example)
-    #expect(try MetadataCodec.decodeRevert(exampleRevertBytes.dropLast(14) + Array("libaccess.so.0".utf8)).targetName == "libaccess.so.0")
+    #expect(
+      try MetadataCodec.decodeRevert(exampleRevertBytes.dropLast(14) + Array("libaccess.so.0".utf8)).targetName
+        == "libaccess.so.0")
   }
 
   @Test func theWireFormCarriesThePathBehindThePatchID() throws {
@@ -119,8 +125,11 @@ private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
 
   @Test func theWireFormKeepsTheLimitsOfTheReceiver() {
     let longPath = "/" + String(repeating: "a", count: 4094)
-    #expect(error { () throws(CodedError) in _ = try MetadataCodec.wireForm(exampleBytes, path: longPath) }?.code == .containerMalformed)
-    #expect(error { () throws(CodedError) in _ = try MetadataCodec.wireForm(exampleBytes, path: String(longPath.dropLast())) } == nil)
+    #expect(
+      error { () throws(CodedError) in _ = try MetadataCodec.wireForm(exampleBytes, path: longPath) }?.code
+        == .containerMalformed)
+    #expect(
+      error { () throws(CodedError) in _ = try MetadataCodec.wireForm(exampleBytes, path: String(longPath.dropLast())) } == nil)
     #expect(error { () throws(CodedError) in _ = try MetadataCodec.wireForm(exampleBytes, path: "") } != nil)
     let big = exampleBytes + [UInt8](repeating: 0, count: MetadataCodec.wireLimit)
     #expect(error { () throws(CodedError) in _ = try MetadataCodec.wireForm(big, path: "/x") }?.code == .containerMalformed)
@@ -130,7 +139,8 @@ private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
     let long = BuildID([UInt8](1...20))!
     #expect(PatchID(containerBuildID: long, description: []).bytes == Array(1...16) + bytes("31d6cfe0d16ae931b73c59d7e0c089c0"))
     let short = BuildID([7, 7])!
-    #expect(Array(PatchID(containerBuildID: short, description: []).bytes.prefix(16)) == [7, 7] + [UInt8](repeating: 0, count: 14))
+    #expect(
+      Array(PatchID(containerBuildID: short, description: []).bytes.prefix(16)) == [7, 7] + [UInt8](repeating: 0, count: 14))
   }
 
   /// RFC 1320, appendix A.5.

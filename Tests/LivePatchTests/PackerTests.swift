@@ -6,7 +6,10 @@ import Testing
 @testable import LivePatch
 
 private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
-  do { try body(); return nil } catch { return error }
+  do {
+    try body()
+    return nil
+  } catch { return error }
 }
 
 @Suite struct PackerTests {
@@ -42,21 +45,27 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
   @Test func toolsAndTheLoaderAcceptThePackedFile() throws {
     let description = try fixture.build()
     let before = try ELFFile(path: fixture.path("fix.so"))
-    let loaded = try before.programHeaders.filter(\.isLoad).map { header throws in try before.read(at: LinkAddress(header.address), count: Int(header.fileSize)) }
+    let loaded = try before.programHeaders.filter(\.isLoad).map { header throws in
+      try before.read(at: LinkAddress(header.address), count: Int(header.fileSize))
+    }
     let result = try Packer.pack(descriptionPath: description)
     let after = try ELFFile(path: fixture.path("fix.so"))
     #expect(after.programHeaders == before.programHeaders)
     for (header, contents) in zip(after.programHeaders.filter(\.isLoad), loaded) {
       var found = try after.read(at: LinkAddress(header.address), count: Int(header.fileSize))
       // Only the ELF header's view of the section table may change: e_shoff, e_shnum, e_shstrndx.
-      if header.offset == 0 { found.replaceSubrange(40..<48, with: contents[40..<48]); found.replaceSubrange(58..<64, with: contents[58..<64]) }
+      if header.offset == 0 {
+        found.replaceSubrange(40..<48, with: contents[40..<48])
+        found.replaceSubrange(58..<64, with: contents[58..<64])
+      }
       #expect(found == contents)
     }
     let listed = try fixture.run("readelf", ["-SW", fixture.path("fix.so")])
     #expect(listed.contains(" .ulp ") && listed.contains(".ulp.rev") && listed.contains(".ulp.comments"))
     #expect(!listed.lowercased().contains("warning") && !listed.lowercased().contains("error"))
     #expect(try fixture.run("readelf", ["-sW", fixture.path("fix.so")]).contains("new_dozen"))
-    try fixture.run("objcopy", ["--dump-section", ".ulp=" + fixture.path("dumped"), fixture.path("fix.so"), fixture.path("copy.so")])
+    try fixture.run(
+      "objcopy", ["--dump-section", ".ulp=" + fixture.path("dumped"), fixture.path("fix.so"), fixture.path("copy.so")])
     #expect(try fixture.bytes("dumped") == MetadataCodec.encode(result.metadata))
     try fixture.run("strip", ["-o", fixture.path("stripped.so"), fixture.path("fix.so")])
     for name in ["fix.so", "copy.so", "stripped.so"] {
@@ -103,7 +112,8 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     _ = try Packer.pack(descriptionPath: description)
     let listed = try fixture.run("readelf", ["-SW", fixture.path("fix.so")])
     #expect(listed.components(separatedBy: ".ulp").count == 3, ".ulp and .ulp.rev, once each")
-    #expect(try fixture.run("readelf", ["-sW", fixture.path("fix.so")]).contains("hidden_dozen") && symbols.contains("hidden_dozen"))
+    #expect(
+      try fixture.run("readelf", ["-sW", fixture.path("fix.so")]).contains("hidden_dozen") && symbols.contains("hidden_dozen"))
     let bytes = try fixture.bytes("fix.so")
     _ = try Packer.pack(descriptionPath: description)
     #expect(try fixture.bytes("fix.so") == bytes)
@@ -150,9 +160,13 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
   }
 
   @Test func offsetsAreTakenLiterallyAndZeroIsLookedUp() throws {
-    let place = try { () throws in _ = try fixture.build(); return try symbol("ulpr_banner_length", "fix.so") }()
+    let place = try { () throws in
+      _ = try fixture.build()
+      return try symbol("ulpr_banner_length", "fix.so")
+    }()
     let digits = String(place, radix: 16)
-    let description = try fixture.describe("fix.so\n@libdozen.so.1\n#anything:ulpr_banner_length:ABC:\(digits)\n#banner_length:ulpr_banner_length:0:0\n")
+    let description = try fixture.describe(
+      "fix.so\n@libdozen.so.1\n#anything:ulpr_banner_length:ABC:\(digits)\n#banner_length:ulpr_banner_length:0:0\n")
     let references = try Packer.pack(descriptionPath: description).metadata.references
     #expect(references[0].targetOffset == 0xabc && references[0].patchOffset == place)
     #expect(try references[1].targetOffset == symbol("banner_length", "libdozen.so.1") && references[1].patchOffset == 0)
@@ -185,7 +199,8 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     }
     let options = ["-shared", "-fPIC", "-fno-inline", "-fpatchable-function-entry=16,14", "-Wl,--build-id=sha1"]
     try fixture.run("gcc", options + ["-o", fixture.path("libtwo.so"), fixture.path("a.c"), fixture.path("b.c")])
-    #expect(failure { () throws(CodedError) in _ = try Packer.pack(descriptionPath: description) }?.code == .targetFunctionAmbiguous)
+    #expect(
+      failure { () throws(CodedError) in _ = try Packer.pack(descriptionPath: description) }?.code == .targetFunctionAmbiguous)
   }
 
   @Test(arguments: [["-fcf-protection=full"], ["-fcf-protection=none"], ["-fpatchable-function-entry=24,22"]])
@@ -204,7 +219,8 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     try fixture.write(Array("{\"library\":{}}".utf8), "libdozen.so.1")
     let json = try #require(failure { () throws(CodedError) in _ = try Packer.pack(descriptionPath: description) })
     #expect(json.code == .elfNotELF && json.message.contains(":4:2: ") && json.message.contains("JSON"))
-    try fixture.compile("int dozen(void) { return 12; }", "libdozen.so.1", ["-Wl,--build-id=none", "-fpatchable-function-entry=16,14"])
+    try fixture.compile(
+      "int dozen(void) { return 12; }", "libdozen.so.1", ["-Wl,--build-id=none", "-fpatchable-function-entry=16,14"])
     _ = try fixture.describe("fix.so\n@libdozen.so.1\ndozen:new_dozen\n")
     #expect(failure { () throws(CodedError) in _ = try Packer.pack(descriptionPath: description) }?.code == .elfNoBuildID)
   }
@@ -213,11 +229,15 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     _ = try fixture.build()
     let id = PatchID([UInt8](repeating: 9, count: 32))!
     var metadata = ContainerMetadata(
-      id: id, targetName: "libx.so", targetBuildID: BuildID([1, 2, 3])!, units: [ContainerUnit(oldName: "a", newName: "new_dozen", oldAddress: 0)])
+      id: id, targetName: "libx.so", targetBuildID: BuildID([1, 2, 3])!,
+      units: [ContainerUnit(oldName: "a", newName: "new_dozen", oldAddress: 0)])
     _ = try Packer.embed(metadata, comments: ["bsc#5"], into: fixture.path("fix.so"))
     let container = try Container(path: fixture.path("fix.so"))
     #expect(container.metadata == metadata && container.labels == ["bsc#5"])
-    metadata.units = [ContainerUnit(oldName: "a", newName: "nope", oldAddress: 0), ContainerUnit(oldName: "b", newName: "nor_this", oldAddress: 0)]
+    metadata.units = [
+      ContainerUnit(oldName: "a", newName: "nope", oldAddress: 0),
+      ContainerUnit(oldName: "b", newName: "nor_this", oldAddress: 0),
+    ]
     let error = try #require(failure { () throws(CodedError) in _ = try Packer.embed(metadata, into: fixture.path("fix.so")) })
     #expect(error.code == .containerContradiction && error.message.contains("nope, nor_this"), "all at once: \(error)")
   }
@@ -261,12 +281,18 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     let description = try fixture.build()
     _ = try Packer.pack(descriptionPath: description)
     let container = try Container(path: fixture.path("fix.so"))
-    guard case .record(let members) = try container.record() else { Issue.record("not a record"); return }
+    guard case .record(let members) = try container.record() else {
+      Issue.record("not a record")
+      return
+    }
     let values = Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.value) })
     #expect(values["target"] == "libdozen.so.1" && values["id"] == .text(container.id.description))
     #expect(values["labels"] == ["bsc#1234", "jsc#SLE-77", "CVE-2024-0001"])
     #expect(values["constructors"] == ["prepare"])
-    guard case .list(let units)? = values["units"] else { Issue.record("no units"); return }
+    guard case .list(let units)? = values["units"] else {
+      Issue.record("no units")
+      return
+    }
     #expect(units.count == 2)
   }
 }
