@@ -65,6 +65,18 @@ public struct Container {
     try checkRevert()
   }
 
+  /// What a process is sent to apply the patch: the metadata with this container's path in it. A tool that gives the
+  /// target another path, for its own root directory, passes it.
+  public func wireForm(path: String? = nil) throws(CodedError) -> [UInt8] {
+    try MetadataCodec.wireForm(applyBytes, path: path ?? self.path)
+  }
+
+  /// What a process is sent to revert the patch; nil in a container that was packed without revert metadata.
+  public func revertWireForm(path: String? = nil) throws(CodedError) -> [UInt8]? {
+    guard let revertBytes else { return nil }
+    return try MetadataCodec.wireForm(revertBytes, path: path ?? self.path)
+  }
+
   private static func bounded(_ file: ELFFile, _ section: SectionHeader) throws(CodedError) -> [UInt8] {
     guard section.size < UInt64(MetadataCodec.wireLimit) else {
       throw CodedError(

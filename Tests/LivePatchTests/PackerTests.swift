@@ -39,7 +39,10 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     #expect(container.labels == ["bsc#1234", "jsc#SLE-77", "CVE-2024-0001"])
     #expect(try container.constructors().map(\.name) == ["prepare"])
     #expect(try container.undefinedSymbols().contains { $0.name == "getpid" })
-    #expect(container.revertBytes != nil)
+    let sent = try MetadataCodec.section(ofWireForm: container.wireForm())
+    #expect(sent.path == container.path && sent.section == container.applyBytes)
+    let revert = try MetadataCodec.section(ofWireForm: #require(try container.revertWireForm(path: "/r/fix.so")))
+    #expect(revert.path == "/r/fix.so" && revert.section == container.revertBytes)
   }
 
   @Test func toolsAndTheLoaderAcceptThePackedFile() throws {
@@ -107,6 +110,11 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     try fixture.write([1, 2, 3], "old")
     let added = [".ulp", ".ulp.comments", ".ulp.rev"].flatMap { ["--add-section", $0 + "=" + fixture.path("old")] }
     try fixture.run("objcopy", added + [fixture.path("fix.so")])
+    let later = ["--add-section", ".later=" + fixture.path("old"), "--add-symbol", "later_mark=.later:1"]
+    try fixture.run("objcopy", later + [fixture.path("fix.so")])
+    let marked = try ELFFile(path: fixture.path("fix.so"))
+    let oldNumber = try #require(try marked.section(named: ".later")).index
+    #expect(try marked.symbol(named: "later_mark")?.section == UInt16(oldNumber))
     let symbols = try fixture.run("readelf", ["-sW", fixture.path("fix.so")])
     _ = try fixture.describe("fix.so\n@libdozen.so.1\ndozen:new_dozen\n")
     _ = try Packer.pack(descriptionPath: description)
@@ -114,6 +122,10 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     #expect(listed.components(separatedBy: ".ulp").count == 3, ".ulp and .ulp.rev, once each")
     #expect(
       try fixture.run("readelf", ["-sW", fixture.path("fix.so")]).contains("hidden_dozen") && symbols.contains("hidden_dozen"))
+    let packed = try ELFFile(path: fixture.path("fix.so"))
+    let number = try #require(try packed.section(named: ".later")).index
+    #expect(
+      try number < oldNumber && packed.symbol(named: "later_mark")?.section == UInt16(number), "symbols follow their section")
     let bytes = try fixture.bytes("fix.so")
     _ = try Packer.pack(descriptionPath: description)
     #expect(try fixture.bytes("fix.so") == bytes)
