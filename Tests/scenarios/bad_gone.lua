@@ -14,7 +14,9 @@ for _ = 1, 10 do
     t.ok(done and result.state == "gone" or not done and result.code == "process.gone", "not gone but " .. tostring(result))
     gone = gone + 1
   end
-  t.eq(c:wait(), {code = 7}, "it ended by its own will")
+  -- Who traces its own child when that ends learns of it as the tracer; the exit code is not told twice.
+  local exit = t.ok(c:wait(), "it ended")
+  t.ok(exit.code == 7 or exit.unknown, "by its own will")
 end
 t.ok(gone >= 1, "at least once it ended before the patch was in force")
 

@@ -119,7 +119,7 @@ end
 
 --- The path of something built from Tests/targets.
 function M.path(name)
-  if M.targets:sub(1, 1) ~= "/" then M.targets = core.absolute_path(M.targets) end
+  if M.targets:sub(1, 1) ~= "/" then M.targets = assert(core.absolute_path(M.targets)) end
   return M.targets .. "/" .. name
 end
 
