@@ -45,14 +45,14 @@ static void find_runtime(void) {
   unload = AT(ext->unload);
 }
 
-static inline struct pulp_patch *first_patch(void) { return AT(*(uint64_t *)AT(ext->patches)); }
+static struct pulp_patch *first_patch(void) { return AT(*(uint64_t *)AT(ext->patches)); }
 
 struct build_id {
   uint32_t size;
   uint8_t bytes[PULP_BUILD_ID_MAX];
 };
 
-static inline struct build_id file_build_id(const char *path) {
+static struct build_id file_build_id(const char *path) {
   struct build_id id = {0};
   int file = open(path, O_RDONLY);
   struct stat info;
@@ -81,7 +81,7 @@ struct library {
   struct build_id build_id;
 };
 
-static inline struct library open_library(const char *directory, const char *name) {
+static struct library open_library(const char *directory, const char *name) {
   struct library library = {0};
   struct link_map *map;
   snprintf(library.path, sizeof library.path, "%s/%s", directory, name);
@@ -112,7 +112,7 @@ static struct pulp_request *request_begin(uint32_t patches, uint32_t reverts) {
   return request;
 }
 
-static inline uint32_t request_add(const void *bytes, size_t size, size_t alignment) {
+static uint32_t request_add(const void *bytes, size_t size, size_t alignment) {
   request_used = (request_used + alignment - 1) & ~(alignment - 1);
   uint32_t offset = request_used;
   if (bytes) memcpy((char *)AT(ext->request) + offset, bytes, size);
@@ -121,9 +121,9 @@ static inline uint32_t request_add(const void *bytes, size_t size, size_t alignm
   ((struct pulp_request *)AT(ext->request))->size = request_used;
   return offset;
 }
-static inline uint32_t request_string(const char *string) { return request_add(string, strlen(string) + 1, 1); }
+static uint32_t request_string(const char *string) { return request_add(string, strlen(string) + 1, 1); }
 
-static inline struct pulp_request_patch *request_patch(uint32_t index, const char *id, const struct library *target,
+static struct pulp_request_patch *request_patch(uint32_t index, const char *id, const struct library *target,
                                                        const char *path, uint32_t units, uint32_t references) {
   struct pulp_request *request = AT(ext->request);
   struct pulp_request_patch *patch = (struct pulp_request_patch *)((char *)request + request->patches_offset) + index;
@@ -143,20 +143,20 @@ static inline struct pulp_request_patch *request_patch(uint32_t index, const cha
   return patch;
 }
 
-static inline void request_unit(struct pulp_request_patch *patch, uint32_t index, uint64_t entry, uint32_t point_offset,
+static void request_unit(struct pulp_request_patch *patch, uint32_t index, uint64_t entry, uint32_t point_offset,
                                 const char *name) {
   struct pulp_request_unit *units = (void *)((char *)AT(ext->request) + patch->units_offset);
   units[index] = (struct pulp_request_unit){entry, point_offset, request_string(name)};
 }
 
-static inline void request_reference(struct pulp_request_patch *patch, uint32_t index, uint64_t target_offset,
+static void request_reference(struct pulp_request_patch *patch, uint32_t index, uint64_t target_offset,
                                      const char *name, uint32_t tls) {
   struct pulp_request_reference *references = (void *)((char *)AT(ext->request) + patch->references_offset);
   references[index] = (struct pulp_request_reference){.target_offset = target_offset,
     .name_offset = request_string(name), .tls = tls};
 }
 
-static inline void request_revert(uint32_t index, const char *id) {
+static void request_revert(uint32_t index, const char *id) {
   struct pulp_request *request = AT(ext->request);
   char *place = (char *)request + request->reverts_offset + index * 32;
   memset(place, 0, 32);
@@ -164,21 +164,21 @@ static inline void request_revert(uint32_t index, const char *id) {
 }
 
 /* What the tracer does after a stage: give the slots back and leave the operation. */
-static inline void free_slots(void) {
+static void free_slots(void) {
   for (uint32_t i = 0; i < operation->transition_count; i++)
     slots[transitions[i].slot] = (struct pulp_slot){0};
 }
-static inline void leave_operation(void) {
+static void leave_operation(void) {
   operation->first_patch = 0;
   operation->transition_count = 0;
   operation->state = PULP_OP_IDLE;
 }
-static inline void commit(void) {
+static void commit(void) {
   *universe = operation->universe;
   free_slots();
   leave_operation();
 }
-static inline bool abort_operation(void) {
+static bool abort_operation(void) {
   bool all = true;
   free_slots();
   for (struct pulp_patch *patch = first_patch(); patch; patch = AT(patch->next))
@@ -187,38 +187,39 @@ static inline bool abort_operation(void) {
   leave_operation();
   return all;
 }
-static inline uint32_t used_slots(void) {
+static uint32_t used_slots(void) {
   uint32_t used = 0;
   for (uint32_t i = 0; i < PULP_POOL_COUNT; i++)
     used += (slots[i].since | slots[i].new_target | slots[i].old_target | slots[i].entry) != 0;
   return used;
 }
-static inline uint32_t count_patches(void) {
+static uint32_t count_patches(void) {
   uint32_t count = 0;
   for (struct pulp_patch *patch = first_patch(); patch; patch = AT(patch->next)) count++;
   return count;
 }
-static inline struct pulp_patch *find_patch(const char *id) {
+static struct pulp_patch *find_patch(const char *id) {
   struct pulp_patch *patch = first_patch();
   while (patch && strncmp((char *)patch->record.id, id, 32)) patch = AT(patch->next);
   return patch;
 }
-static inline bool text_is(const char *text) {
+static bool text_is(const char *text) {
   return mailbox->text_size == strlen(text) && !memcmp(mailbox->text, text, mailbox->text_size);
 }
-static inline bool text_has(const char *text) { return memmem(mailbox->text, mailbox->text_size, text, strlen(text)); }
-static inline int mappings(void) {
+static bool text_has(const char *text) { return memmem(mailbox->text, mailbox->text_size, text, strlen(text)); }
+static int mappings(void) {
   int count = 0, c;
   FILE *file = fopen("/proc/self/maps", "r");
   while ((c = getc(file)) != EOF) count += c == '\n';
   fclose(file);
   return count;
 }
-static inline long resident_kib(void) {
-  long pages = 0;
-  FILE *file = fopen("/proc/self/statm", "r");
-  if (fscanf(file, "%*d %ld", &pages) != 1) pages = -1;
-  fclose(file);
-  return pages * 4;
+static long resident_kib(void) {
+  char line[256];
+  long kib = -1;
+  FILE *file = fopen("/proc/self/smaps_rollup", "r"); /* statm's counters lag behind */
+  while (file && kib < 0 && fgets(line, sizeof line, file)) sscanf(line, "Rss: %ld", &kib);
+  if (file) fclose(file);
+  return kib;
 }
 #endif

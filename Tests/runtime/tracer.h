@@ -29,7 +29,7 @@ static bool poke(pid_t pid, uint64_t address, const void *from, size_t size) {
   struct iovec local = {(void *)from, size}, remote = {(void *)address, size};
   return process_vm_writev(pid, &local, 1, &remote, 1, 0) == (ssize_t)size;
 }
-static inline long milliseconds(void) {
+static long milliseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -55,7 +55,7 @@ static bool set_registers(pid_t tid, struct user_regs_struct *registers) {
 }
 
 /* What an interrupted system call needs so that it goes on after the frame was restored. */
-static inline void restart_call(struct user_regs_struct *registers) {
+static void restart_call(struct user_regs_struct *registers) {
   long result = (long)registers->rax, number = (long)registers->orig_rax;
   bool epoll = number == 232 || number == 281 || number == 441;
   if (number < 0) return;
