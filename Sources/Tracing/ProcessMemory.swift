@@ -130,7 +130,12 @@ public final class ProcessMemory {
       data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
   }
 
-  private var ended: Bool { kill(pid, 0) < 0 && errno == ESRCH }
+  /// Whether the address space this was opened on is gone: the kernel then says "end of file" for every address, also while
+  /// the process is still a zombie (proc_pid_mem(5) promises an error for an unmapped address).
+  private var ended: Bool {
+    var byte: UInt8 = 0
+    return pread(descriptor, &byte, 1, 4096) == 0 || kill(pid, 0) < 0 && errno == ESRCH
+  }
 }
 
 /// An address as people write it.

@@ -48,7 +48,7 @@ say("%s replaces heartbeat() of %s, build %s", fix.path:match "[^/]*$", fix.targ
 
 local entry = assert(p:symbol "heartbeat")
 local function entry_bytes()
-  return (p:read(entry - 14, 16):gsub(".", function(byte) return ("%02x "):format(byte:byte()) end))
+  return (p:read(entry - 14, 16):gsub(".", function(byte) return (" %02x"):format(byte:byte()) end))
 end
 local before = entry_bytes()
 
@@ -61,10 +61,10 @@ end
 
 step "Apply it, under full load"
 say("the 14 bytes before heartbeat() and the 2 at its entry:")
-say("before: %s", before)
+say("before:%s", before)
 apply()
 local after = entry_bytes()
-say("after:  %s", after)
+say("after: %s", after)
 holds(before ~= after, "the entry now leads to the new function")
 
 step "The hole is gone"

@@ -1,4 +1,5 @@
 --- The demo's stage: server, clients and patch. Run in the directory of the built demo.
+local core = require "ulp.core"
 local ulp = require "ulp"
 
 local M = {}
@@ -13,6 +14,8 @@ function M.start()
   M.port = M.server:expect("port (%d+)\n", {pattern = true})
   M.clients = ulp.spawn {"./client", M.port, tostring(M.connections), timeout = 10}
   M.clients:expect "ready\n"
+  -- Busy means that every connection has had answers.
+  while M.count().answered < 20 * M.connections do core.sleep(0.01) end
 end
 
 --- What an attacker gets from the server now.

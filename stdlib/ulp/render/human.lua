@@ -35,6 +35,9 @@ function M.text(result)
   if result.message then head = head .. ": " .. clean(result.message) end
   if result.code then head = head .. " [" .. clean(result.code) .. "]" end
   local lines = {head .. timing(result)}
+  if type(result.plan) == "string" then
+    for line in result.plan:gmatch "[^\n]+" do lines[#lines + 1] = "  " .. clean(line) end
+  end
   for _, blocker in ipairs(type(result.blockers) == "table" and result.blockers or {}) do
     lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
       clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker.symbol or "?"))
