@@ -99,7 +99,7 @@ do
 end
 
 -- A process that is not being patched. A runtime that interposes nothing makes no difference; what is left is noise, which
--- the limit has to allow for.
+-- only ever adds: so the best of the rounds are compared here.
 for _, threads in ipairs {1, 2, 4} do
   local malloc, call = {{}, {}}, {{}, {}}
   for _ = 1, math.max(5, rounds // 5) do
@@ -110,8 +110,9 @@ for _, threads in ipairs {1, 2, 4} do
       table.insert(call[index], tonumber(n))
     end
   end
-  figure(("malloc+free, %d threads, preloaded to not"):format(threads), median(malloc[2]) / median(malloc[1]), "x", 1.1)
-  if threads == 1 then figure("call into a library, preloaded to not", median(call[2]) / median(call[1]), "x", 1.1) end
+  local function ratio(pair) return math.min(table.unpack(pair[2])) / math.min(table.unpack(pair[1])) end
+  figure(("malloc+free, %d threads, preloaded to not"):format(threads), ratio(malloc), "x", 1.1)
+  if threads == 1 then figure("call into a library, preloaded to not", ratio(call), "x", 1.1) end
 end
 
 t.clean()

@@ -1,10 +1,12 @@
 --- The demo as a story. usage: ulpsh demo.lua SOURCES, in the directory of the built demo
+local core = require "ulp.core"
 local ulp = require "ulp"
 local stage = dofile(arg[1] .. "/stage.lua")
 
 local number, broken = 0, 0
 
 local function step(text)
+  core.sleep(0.3) -- some thousand requests in each state of the server
   number = number + 1
   print(("\n%d. %s"):format(number, text))
 end

@@ -12,7 +12,7 @@ return {
     if #processes == 0 then return out.worst > 0 and out.worst or cli.status.nothing end
     local clean = require "ulp.render.pretty".clean
     for _, process in ipairs(processes) do
-      local done, messages = cli.try(function() 
+      local done, messages = cli.try(function()
         local lines = {}
         for line in require "ulp".messages(process):gmatch "[^\n]+" do lines[#lines + 1] = line end
         return lines

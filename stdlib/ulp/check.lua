@@ -61,7 +61,8 @@ local function check_one(p, container)
   end
   if not found then
     local refusal = err.new("patch.not_applied", ("%s is not applied"):format(container.path))
-    result.state, result.code, result.message, result.hint = "skipped", refusal.code, refusal.message, "apply it with `ulpsh trigger`"
+    result.state, result.code, result.message = "skipped", refusal.code, refusal.message
+    result.hint = "apply it with `ulpsh trigger`"
     return result
   end
   local lost, superseded = contradictions(p, found, patches)
