@@ -3,9 +3,11 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -123,10 +125,39 @@ static void decode(int raw, struct ul_wait_status *status) {
   }
 }
 
+/* Whether `tid` is a process that we started ourselves: then its end is also its parent's to collect. Reads
+ * /proc/TID/status with async-signal-safe calls only. */
+static int is_own_child(pid_t tid) {
+  char path[32] = "/proc/", text[2048];
+  char digits[12];
+  size_t length = 0, at = 6;
+  for (pid_t rest = tid; rest > 0; rest /= 10) digits[length++] = (char)('0' + rest % 10);
+  while (length > 0) path[at++] = digits[--length];
+  memcpy(path + at, "/status", 8);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return 0;
+  ssize_t count = read(descriptor, text, sizeof text - 1);
+  close(descriptor);
+  if (count <= 0) return 0;
+  text[count] = 0;
+  const char *group = strstr(text, "\nTgid:\t"), *parent = strstr(text, "\nPPid:\t");
+  return group && parent && strtol(group + 7, NULL, 10) == tid && strtol(parent + 7, NULL, 10) == getpid();
+}
+
 long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
   int raw = 0;
   *status = (struct ul_wait_status){0};
-  pid_t result = waitpid(tid, &raw, __WALL | (block ? 0 : WNOHANG));
+  /* Look first, without taking it: when tracer and parent are the same program, there is only one notice of the end. */
+  siginfo_t info = {0};
+  if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | (block ? 0 : WNOHANG)) < 0) return -errno;
+  if (info.si_pid == 0) return 0;
+  if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED && is_own_child(tid)) {
+    status->kind = info.si_code == CLD_EXITED ? UL_WAIT_EXITED : UL_WAIT_KILLED;
+    if (info.si_code == CLD_EXITED) status->exit_code = info.si_status;
+    else status->signal = info.si_status;
+    return tid;
+  }
+  pid_t result = waitpid(tid, &raw, __WALL | WNOHANG);
   if (result < 0) return -errno;
   if (result == 0) return 0;
   decode(raw, status);

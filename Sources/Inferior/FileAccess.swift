@@ -40,3 +40,16 @@ extension TargetProcess {
     return nil
   }
 }
+
+extension Mapping {
+  /// The file as mapped: by its name below the process's root when that is still the same file, else through map_files
+  /// (proc(5)).
+  func openablePath(through thread: pid_t) -> String {
+    if !isDeleted {
+      let path = "/proc/\(thread)/root" + self.path
+      if fileIdentity(path) == FileIdentity(device: device, inode: inode) { return path }
+    }
+    let first = String(range.lowerBound, radix: 16)
+    return "/proc/\(thread)/map_files/\(first)-" + String(range.upperBound, radix: 16)
+  }
+}

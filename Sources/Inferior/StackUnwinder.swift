@@ -63,20 +63,9 @@ public final class StackUnwinder {
       if modules.last?.base == first.range.lowerBound { continue }
       modules.append(
         UnwindModule(
-          path: openablePath(first, thread: thread), displayPath: mapping.path, base: first.range.lowerBound))
+          path: first.openablePath(through: thread), displayPath: mapping.path, base: first.range.lowerBound))
     }
     return modules
-  }
-
-  /// The file as mapped: through the process's root when that is still the same file, else through map_files (proc(5)).
-  private static func openablePath(_ mapping: Mapping, thread: pid_t) -> String {
-    if !mapping.isDeleted {
-      let path = "/proc/\(thread)/root" + mapping.path
-      var found = stat()
-      if stat(path, &found) == 0 && found.st_ino == mapping.inode { return path }
-    }
-    let range = String(mapping.range.lowerBound, radix: 16) + "-" + String(mapping.range.upperBound, radix: 16)
-    return "/proc/\(thread)/map_files/\(range)"
   }
 
   /// The frames of a stopped thread, at most `limit`.

@@ -79,9 +79,21 @@ public final class TargetProcess {
   /// The objects of the link map, the program first.
   public func libraries() throws(CodedError) -> [LoadedLibrary] {
     if let cachedLibraries { return cachedLibraries }
-    let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
-    cachedLibraries = libraries
-    return libraries
+    var attempts = 0
+    while true {
+      do {
+        let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
+        cachedLibraries = libraries
+        return libraries
+      } catch {
+        // The program may be loading or unloading something this very moment: list and mappings then disagree.
+        let isPassing = error.code == .memoryUnreadable || error.code == .processCorrupt || error.code == .elfNotELF || error.code == .elfMalformed
+        attempts += 1
+        guard isPassing, attempts < 50, !hasEnded else { throw error }
+        cachedMap = nil
+        usleep(500)
+      }
+    }
   }
 
   /// The object a patch's target name means, nil when none is loaded.
@@ -124,6 +136,13 @@ public final class TargetProcess {
       return (library.name, symbol.name, address &- (symbol.address + library.image.bias).rawValue)
     }
     return (library.name, nil, address &- library.image.extent.lowerBound)
+  }
+
+  /// A path under which the very file that is mapped can be opened: by its name when that still leads to it, else through
+  /// /proc/PID/map_files (which takes CAP_CHECKPOINT_RESTORE).
+  public func openablePath(of library: LoadedLibrary) -> String {
+    guard let mapping = map.mapping(containing: library.image.extent.lowerBound) else { return visiblePath(library.path) }
+    return mapping.openablePath(through: memory.thread)
   }
 
   /// A path by which this program can open what the process has mapped from `path`: through the process's own root.

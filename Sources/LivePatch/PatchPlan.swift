@@ -160,8 +160,8 @@ public struct PatchPlanner {
   }
 
   private func plannedUnit(_ unit: ContainerUnit, _ library: LoadedLibrary) throws(CodedError) -> PatchPlan.Unit {
-    let symbol = try library.image.symbols().symbol(named: unit.oldName)
-    let link = unit.oldAddress != 0 ? unit.oldAddress : symbol?.isDefined == true ? symbol!.value : 0
+    let symbol = try definition(of: unit, library)
+    let link = symbol?.value ?? 0
     let entry = link &+ library.bias
     func refuse(_ code: ErrorCode, _ text: String) -> CodedError {
       CodedError(
@@ -174,7 +174,7 @@ public struct PatchPlanner {
     guard link != 0, library.image.textRanges.contains(where: { $0.contains(entry) }) else {
       throw refuse(.targetFunctionMissing, "does not exist")
     }
-    if let symbol, symbol.kind == .indirectFunction { throw refuse(.entryIndirect, "is an IFUNC") }
+    if symbol?.isIndirect == true { throw refuse(.entryIndirect, "is an IFUNC") }
     let before = UInt64(EntryForm.before)
     let bytes = try process.memory.read(entry - before, count: EntryForm.before + EntryForm.after)
     let form = EntryForm(bytes)
@@ -188,9 +188,37 @@ public struct PatchPlanner {
     case .prepared(let offset, _, _): pointOffset = offset
     }
     if crossesPage(entry + UInt64(pointOffset), count: 2) { throw refuse(.entryCrossesPage, "has its entry bytes on two pages") }
+    // The kernel copies page by page: a tool killed in between would leave half an address behind.
+    if crossesPage(entry - 8, count: 8) { throw refuse(.entryCrossesPage, "has the address of its detour on two pages") }
     return PatchPlan.Unit(
       oldName: unit.oldName, newName: unit.newName, entry: entry, pointOffset: pointOffset,
-      size: symbol.map { $0.value == link ? $0.size : 0 } ?? 0, found: bytes, form: form)
+      size: symbol?.size ?? 0, found: bytes, form: form)
+  }
+
+  /// What the target's symbols say of a function.
+  private struct Definition {
+    let value: UInt64
+    let size: UInt64
+    let isIndirect: Bool
+  }
+
+  /// The function the unit means: the address in the metadata, confirmed by a symbol of that name. A local function is in
+  /// `.symtab` alone; of a stripped library only the address is known, and its entry bytes must speak for it.
+  private func definition(of unit: ContainerUnit, _ library: LoadedLibrary) throws(CodedError) -> Definition? {
+    func choose(_ entries: [SymbolEntry]) -> Definition? {
+      let found = entries.first { $0.isDefined && $0.isCode && (unit.oldAddress == 0 || $0.value == unit.oldAddress) }
+      return found.map { Definition(value: $0.value, size: $0.size, isIndirect: $0.kind == .indirectFunction) }
+    }
+    let exported = try library.image.symbols().all(named: unit.oldName).filter(\.isDefined)
+    if let found = choose(exported) { return found }
+    // Build ID and name agree and only the address does not: what the name means is what calls reach.
+    if let only = exported.first(where: \.isCode), exported.allSatisfy({ $0.value == only.value }) {
+      return Definition(value: only.value, size: only.size, isIndirect: only.kind == .indirectFunction)
+    }
+    guard exported.isEmpty, let file = try? ELFFile(path: process.openablePath(of: library)) else { return nil }
+    let local = try file.staticSymbols()
+    if let found = choose(local.all(named: unit.oldName)) { return found }
+    return local.count == 0 && unit.oldAddress != 0 ? Definition(value: unit.oldAddress, size: 0, isIndirect: false) : nil
   }
 
   /// Whether a detour at `entry` leads where this runtime's journal can have sent it.

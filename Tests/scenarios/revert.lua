@@ -16,6 +16,7 @@ local function shows(version)
   c:ask("version", ("version=%d\n"):format(version), {reject = others})
 end
 
+t.refused("patch.not_applied", function() return ulp.plan(p, {}, {assert(ulp.container(patches[1])).id}) end)
 shows(0)
 for _, order in ipairs(orders) do
   local applied = {}
@@ -34,4 +35,5 @@ for _, order in ipairs(orders) do
   end
 end
 t.state(ulp.revert(p, patches[1]), "already", "revert of what is not applied")
+t.refused("patch.not_applied", function() return ulp.plan(p, {}, {assert(ulp.container(patches[1])).id}) end)
 shows(0)
