@@ -40,11 +40,11 @@ let package = Package(
     // System libraries: a module map and an umbrella header each.
     .systemLibrary(name: "CLua", pkgConfig: "lua5.4", providers: [.apt(["liblua5.4-dev"])]),
     .systemLibrary(name: "CReadline", providers: [.apt(["libreadline-dev"])]),
-    .systemLibrary(name: "CElf", pkgConfig: "libelf", providers: [.apt(["libelf-dev"])]),
-    .systemLibrary(name: "CDw", pkgConfig: "libdw", providers: [.apt(["libdw-dev"])]),
+    .systemLibrary(name: "CElf", providers: [.apt(["libelf-dev"])]),
 
     // C shims and the contract with the runtime.
     .target(name: "CLuaShim", dependencies: ["CLua", "CReadline", "CLinux"]),
+    .target(name: "CDw"),
     .target(name: "CLinux"),
     .target(name: "CPulpABI", cSettings: [.unsafeFlags(runtimeCompilerFlags)]),
     .target(
@@ -67,7 +67,7 @@ let package = Package(
     .target(name: "Shell", dependencies: ["LuaBridge", "CLuaShim", "CLinux", "CReadline", "Diagnostics"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "ulpsh", dependencies: ["Shell", "LuaBindings", "LuaBridge", "Diagnostics"], swiftSettings: swiftSettings,
-      linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]),
+      linkerSettings: [.unsafeFlags(["-static-stdlib", "-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]),
 
     .testTarget(name: "DiagnosticsTests", dependencies: ["Diagnostics"], swiftSettings: swiftSettings),
     .testTarget(name: "ELFTests", dependencies: ["ELF"], swiftSettings: swiftSettings),

@@ -37,7 +37,7 @@ public struct ProcessFacts: Sendable {
     seccomp = Int(number("Seccomp") ?? 0)
     let spaces = text("NSpid").split(separator: "\t")
     namespacePID = spaces.last.flatMap { pid_t($0) } ?? pid
-    usesShadowStack = text("x86_Thread_features").contains("shstk")
+    usesShadowStack = text("x86_Thread_features").split(separator: " ").contains("shstk")
   }
 
   /// Field 22 of /proc/PID/stat: start in clock ticks since boot. With the PID it names a process for good.
