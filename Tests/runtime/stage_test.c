@@ -119,6 +119,14 @@ static void test_refusals(void) {
   refused(PULP_EINVALIDULP, "reference_variable", "a reference outside the target");
   request_reference(from, 0, 4096, "reference_tls", 1);
   refused(PULP_EINVALIDULP, "reference_tls", "a TLS offset outside the target's block");
+  void *handle = dlopen(container(0), RTLD_NOW);
+  struct link_map *map;
+  dlinfo(handle, RTLD_DI_LINKMAP, &map);
+  uint64_t dynamic = (uintptr_t)map->l_ld - map->l_addr;
+  dlclose(handle);
+  request_reference(from, 0, 0, "protected", 0);
+  ((struct pulp_request_reference *)((char *)AT(ext->request) + from->references_offset))->patch_offset = dynamic;
+  refused(PULP_ENOREFERENCE, "protected\n", "a reference in what the loader has made read-only");
   request_begin(1, 0);
   from = add_functions(0, "id", 0, 0, 1);
   from->build_id[3] ^= 1;
@@ -136,7 +144,11 @@ static void test_refusals(void) {
   snprintf((char *)AT(ext->request) + 8192, 4096, "%s/nowhere.so", directory);
   request_patch(0, "p", &target, (char *)AT(ext->request) + 8192, 1, 0);
   request_unit((void *)((char *)AT(ext->request) + 64), 0, entry_of(0), 0, "t0_v");
+  errno = 78;
   refused(PULP_EDLOPEN, "nowhere.so", "a container that is not there");
+  request_unit((void *)((char *)AT(ext->request) + 64), 0, entry_of(0), 0, "t0_v");
+  errno = 78, stage();
+  is(errno, 78, "errno after a refusal");
   request_begin(1, 1);
   add_functions(0, "id", 0, 0, 50);
   request_revert(0, "unknown");
@@ -146,6 +158,29 @@ static void test_refusals(void) {
   *error_state = 256;
   is(stage(), PULP_EUNKNOWN, "error state");
   *error_state = 0;
+}
+
+/* A stage that fails after it marked a revert: the patch stays in force. */
+static void test_failed_revert(void) {
+  request_begin(1, 0);
+  add_functions(0, "kept", 0, 0, 2);
+  is(stage(), PULP_OK, "apply");
+  commit();
+  request_begin(0, 2);
+  request_revert(0, "kept");
+  request_revert(1, "unknown");
+  is(stage(), PULP_ENOTAPPLIED, "one of two reverts is not in force");
+  ok(!find_patch("kept")->reverted_universe && operation->state == PULP_OP_IDLE && !used_slots(), "the other is not marked");
+  request_begin(0, 2);
+  request_revert(0, "kept");
+  request_revert(1, "kept");
+  is(stage(), PULP_ENOTAPPLIED, "the same revert twice");
+  request_begin(0, 1);
+  request_revert(0, "kept");
+  is(stage(), PULP_OK, "alone it works");
+  commit();
+  is(unload((uintptr_t)find_patch("kept")), PULP_OK, "unload");
+  ok(nothing_left(0), "nothing is left");
 }
 
 static void test_pool_full(void) {
@@ -199,6 +234,8 @@ static void test_malformed(void) {
     {"reference_count", &from->reference_count, 0x80000000u},
     {"path_offset", &from->path_offset, UINT32_MAX},
     {"build_id_size", &from->build_id_size, 65},
+    {"lib_name_offset of an empty string", &from->lib_name_offset, from->path_offset + (uint32_t)strlen(container(0))},
+    {"path_offset of a relative path", &from->path_offset, from->path_offset + 1},
   };
   for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
     memcpy(bytes, good, size);
@@ -269,6 +306,7 @@ int main(int count, char **arguments) {
   target = open_library(directory, "libtarget.so");
   test_success();
   test_refusals();
+  test_failed_revert();
   test_pool_full();
   test_malformed();
   test_unload();

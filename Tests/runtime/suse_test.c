@@ -107,6 +107,11 @@ int main(int count, char **arguments) {
   poke(victim, place, &patch, sizeof patch), poke(victim, ext.patches, &place, 8);
   poke(victim, ext.request, patch.record.id, 32);
   expect(handle, "__ulp_check_patched", 1);
+  failed = 280;
+  poke(victim, error, &failed, 4);
+  expect(handle, "__ulp_check_patched", 0);
+  failed = 0;
+  poke(victim, error, &failed, 4);
   poke(victim, ext.request, "X", 1);
   expect(handle, "__ulp_check_patched", 0);
   poke(victim, ext.request, "0", 1);

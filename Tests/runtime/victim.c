@@ -37,9 +37,11 @@ static void on_signal(int number) {
 __attribute__((noinline)) static unsigned __int128 callee(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
   uint64_t sp = (uint64_t)__builtin_frame_address(0), mask = 0;
   unsigned mxcsr;
+  uint16_t x87;
   shared->calls++;
   __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
-  if (mxcsr != 0x1f80 || sp % 16 || sp <= ext->call_stack_bottom || sp > ext->call_stack_top) shared->wrong++;
+  __asm__ volatile("fnstsw %0" : "=m"(x87));
+  if (x87 || mxcsr != 0x1f80 || sp % 16 || sp <= ext->call_stack_bottom || sp > ext->call_stack_top) shared->wrong++;
   if (a != 1 || b != 2 || c != 3 || d != 4 || e != 5) shared->wrong++;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &mask, 8);
   mask |= 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1);
