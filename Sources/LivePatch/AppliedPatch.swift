@@ -1,5 +1,6 @@
 import CPulpABI
 import Diagnostics
+import Glibc
 import Inferior
 import Tracing
 
@@ -84,12 +85,14 @@ extension PulpRuntime {
       do {
         let patches = try loadedPatches()
         let after = try memory.load(ext.operation, as: UInt64.self)
-        if (before == after && before & 1 == 0) || attempts > 50 { return (universe, patches) }
+        // A tool that died in a change leaves the word odd for good; what it left is then read as it stands.
+        if (before == after && before & 1 == 0) || attempts > 60 { return (universe, patches) }
       } catch {
-        // A list that is being unlinked may lead into freed memory for a moment.
-        if attempts > 50 { throw error }
+        // A list that is being unlinked may lead into freed memory, for as long as the other tool is off the processor.
+        if attempts > 500 || process.hasEnded { throw error }
       }
       attempts += 1
+      if attempts > 20 { usleep(500) }
     }
   }
 }

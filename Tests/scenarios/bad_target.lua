@@ -14,8 +14,7 @@ t.refused("target.function_missing", function()
   return t.patch("dozens_13", {units = {"nonesuch:dozens_13"}, as = "none"})
 end)
 
--- Made by hand: one that names a function which the library does not have, and one whose address is no code. The name counts
--- only where there is no address, as local functions have an address and need no name.
+-- Made by hand: one that names a function which the library does not have, without an address and with one that is no code.
 local function spoilt(as, address, name)
   local patch, section = t.patch("dozens_13", {as = as}), t.directory() .. "/section"
   local function objcopy(option)
@@ -35,5 +34,5 @@ end
 
 said = bad.refuses(c, spoilt("renamed", 0, "nozen"), "target.function_missing")
 t.ok(said.message:find("nozen", 1, true), "the function is named")
-bad.refuses(c, spoilt("moved", 0x10000000, "dozen"), "target.function_missing")
+bad.refuses(c, spoilt("moved", 0x10000000, "nozen"), "target.function_missing")
 bad.still_works(c)

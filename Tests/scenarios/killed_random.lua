@@ -42,8 +42,12 @@ for round = 1, 50 do
   t.unharmed(c.pid)
 
   tally()
-  t.sleep(0.02)
-  local old, new, idle = tally()
+  local old, new, idle
+  for look = 1, 6 do
+    t.sleep(0.01 * 2 ^ look)
+    old, new, idle = tally()
+    if idle < 4 then break end
+  end
   t.ok((old == 0) ~= (new == 0), ("round %d: old everywhere or new everywhere, not %d and %d"):format(round, old, new))
   t.ok(idle < 4, "the threads go on")
 

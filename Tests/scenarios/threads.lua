@@ -17,11 +17,18 @@ local function tally()
   return {old = tonumber(old), new = tonumber(new), idle = tonumber(idle)}
 end
 
---- Tells what the threads do from now on: everything before is thrown away first.
+--- Tells what the threads do from now on: everything before is thrown away first. A busy machine may leave a thread
+--- without a processor for a while, so there is more than one look before one counts as idle.
 local function over(seconds)
   tally()
-  t.sleep(seconds)
-  return tally()
+  local seen
+  for _ = 1, 6 do
+    t.sleep(seconds)
+    seen = tally()
+    if seen.idle == 0 then break end
+    seconds = 2 * seconds
+  end
+  return seen
 end
 
 local first = over(0.3)

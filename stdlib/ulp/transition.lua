@@ -132,6 +132,23 @@ local function attempt(p, make_plan, options, deadline)
   return result
 end
 
+--- What reading a process says that is on its way out: it has no memory, root directory or owner any more.
+local signs_of_the_end = {
+  ["memory.unreadable"] = true, ["memory.unwritable"] = true, ["process.permission"] = true, ["process.corrupt"] = true,
+  ["process.unstoppable"] = true, ["container.invisible"] = true, ["file.unreadable"] = true,
+}
+
+--- Whether a failure is only the process's end, which takes it a moment.
+local function has_ended(p, code)
+  if signs_of_the_end[code] then
+    for _ = 1, 10 do
+      if not p.alive then break end
+      core.sleep(0.002)
+    end
+  end
+  return not p.alive
+end
+
 --- Carries out one change of one process.
 ---
 --- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done. Raises when the change is refused or the time
@@ -147,8 +164,10 @@ function M.run(p, make_plan, options)
     tries = tries + 1
     local done, result = pcall(attempt, p, make_plan, options, deadline)
     if done then return result end
-    if err.is(result, "process.gone") then
-      return {state = "gone", pid = p.pid, code = result.code, message = result.message, hint = result.hint}
+    if err.is(result, "process.gone") or err.is(result) and has_ended(p, result.code) then
+      local gone = err.is(result, "process.gone") and result
+        or err.new("process.gone", ("process %d ended during the work"):format(p.pid))
+      return {state = "gone", pid = p.pid, code = gone.code, message = gone.message, hint = gone.hint}
     end
     if not (err.is(result) and passing[result.code]) or core.clock() >= deadline then error(result, 0) end
     pause(tries, deadline)
