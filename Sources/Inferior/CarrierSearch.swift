@@ -73,9 +73,7 @@ struct CarrierSearch {
   func tryCarrier(_ session: inout TraceSession, _ tid: pid_t, until deadline: Deadline) throws(CodedError) -> String? {
     do {
       try session.seize(tid)
-      // A thread in vfork cannot be stopped: do not spend the whole time on it.
-      let limit = Deadline(afterMicroseconds: min(deadline.remainingMicroseconds &+ 1000, 50_000))
-      guard try session.stop(tid, until: limit) else { return "it has ended" }
+      guard try session.stop(tid, until: deadline) else { return "it has ended" }
     } catch {
       if error.code == .processUnstoppable || error.code == .processGone { return error.message }
       throw error

@@ -187,6 +187,9 @@ public struct PatchPlanner {
       pointOffset = offset
     case .prepared(let offset, _, _): pointOffset = offset
     }
+    if symbol?.isElsewhere == true {
+      throw refuse(.targetFunctionMissing, "is at \(hex(link)), not at \(hex(unit.oldAddress)) as the metadata says")
+    }
     if crossesPage(entry + UInt64(pointOffset), count: 2) { throw refuse(.entryCrossesPage, "has its entry bytes on two pages") }
     // The kernel copies page by page: a tool killed in between would leave half an address behind.
     if crossesPage(entry - 8, count: 8) { throw refuse(.entryCrossesPage, "has the address of its detour on two pages") }
@@ -200,6 +203,8 @@ public struct PatchPlanner {
     let value: UInt64
     let size: UInt64
     let isIndirect: Bool
+    /// The name exists, but not at the metadata's address.
+    var isElsewhere = false
   }
 
   /// The function the unit means: the address in the metadata, confirmed by a symbol of that name. A local function is in
@@ -211,9 +216,8 @@ public struct PatchPlanner {
     }
     let exported = try library.image.symbols().all(named: unit.oldName).filter(\.isDefined)
     if let found = choose(exported) { return found }
-    // Build ID and name agree and only the address does not: what the name means is what calls reach.
-    if let only = exported.first(where: \.isCode), exported.allSatisfy({ $0.value == only.value }) {
-      return Definition(value: only.value, size: only.size, isIndirect: only.kind == .indirectFunction)
+    if let other = exported.first(where: \.isCode) {
+      return Definition(value: other.value, size: other.size, isIndirect: other.kind == .indirectFunction, isElsewhere: true)
     }
     guard exported.isEmpty, let file = try? ELFFile(path: process.openablePath(of: library)) else { return nil }
     let local = try file.staticSymbols()

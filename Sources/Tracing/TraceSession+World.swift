@@ -74,7 +74,7 @@ extension TraceSession {
         resume(tracee.tid)
         index += 1
       } else if tracee.isRunning {
-        // Only after a failure between seizing and stopping: the attendant detaches it at its next stop.
+        // After a failure: not yet asked, or could not be stopped. What is attended stays ours for the next attempt.
         if tracee.state == .seized { TraceSession.letGo([tracee]); remove(index) } else { index += 1 }
       } else {
         TraceSession.detach(tracee)

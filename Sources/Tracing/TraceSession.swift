@@ -95,8 +95,8 @@ public struct TraceSession: ~Copyable {
     return held
   }
 
-  /// Stops one seized thread. False when it has ended. Fails with `process.unstoppable` at the deadline (the thread is
-  /// let go at its next stop), `process.stopped` when the process is in a group-stop.
+  /// Stops one seized thread. False when it has ended. Fails with `process.unstoppable` at the deadline, or
+  /// sooner for a thread in uninterruptible sleep (it runs on, still seized), `process.stopped` when the process is in a group-stop.
   public mutating func stop(_ tid: pid_t, until deadline: Deadline) throws(CodedError) -> Bool {
     guard let index = indexes[tid] else { return false }
     if !tracees[index].isRunning { return tracees[index].state == .stopped }
@@ -112,13 +112,16 @@ public struct TraceSession: ~Copyable {
   mutating func awaitStop(_ index: Int, _ held: ul_wait_status, until deadline: Deadline) throws(CodedError) {
     let tid = tracees[index].tid
     var status = held
+    let patience = Deadline(afterMicroseconds: 50_000)
     while true {
       if status.kind == UL_WAIT_NOTHING {
         let result = ul_wait(tid, 1, &status)
         if result < 0 && -result != EINTR { return forget(index) }
         if result < 0 {
-          if ThreadList.state(of: tid, in: pid) == UInt8(ascii: "Z") { return forget(index) }
-          if deadline.hasPassed { throw giveUp(index) }
+          let state = ThreadList.state(of: tid, in: pid)
+          if state == UInt8(ascii: "Z") { return forget(index) }
+          // A thread that waits for a processor will come; one in uninterruptible sleep (vfork, a dead disk) may not.
+          if deadline.hasPassed || (patience.hasPassed && state == UInt8(ascii: "D")) { throw giveUp(index) }
           continue
         }
       }
@@ -151,10 +154,11 @@ public struct TraceSession: ~Copyable {
 
   private mutating func forget(_ index: Int) { tracees[index].state = .gone }
 
+  /// The thread stays ours and in the attendant's care, which lets it go on at the stop that is still to come.
   private mutating func giveUp(_ index: Int) -> CodedError {
     let tid = tracees[index].tid
-    tracees[index].state = .gone
-    ul_attend(tid, Int32(UL_ATTEND_LET_GO))
+    tracees[index].state = .attended
+    ul_attend(tid, Int32(UL_ATTEND_SERVE))
     return .unstoppable(tid, of: pid)
   }
 
@@ -221,11 +225,12 @@ public struct TraceSession: ~Copyable {
     ul_attend(tid, Int32(holdingFaults ? UL_ATTEND_HOLD_FAULTS : UL_ATTEND_SERVE))
   }
 
-  /// Detaches a thread for good. One that runs is stopped for the moment that PTRACE_DETACH needs.
-  public mutating func release(_ tid: pid_t, until deadline: Deadline = Deadline(afterMicroseconds: 200_000)) {
+  /// Detaches a thread for good. One that runs is stopped for the moment that PTRACE_DETACH needs; one that cannot be
+  /// stopped is detached by the attendant when it comes to it.
+  public mutating func release(_ tid: pid_t, until deadline: Deadline = Deadline(afterMicroseconds: 2_000_000)) {
     guard let index = indexes[tid] else { return }
     if tracees[index].isRunning { _ = try? stop(tid, until: deadline) }
-    TraceSession.detach(tracees[index])
+    TraceSession.letGo([tracees[index]])
     remove(index)
   }
 
