@@ -119,8 +119,8 @@ func setRawField(_ stack: LuaStack, _ name: String) {
 
 extension LuaStack {
   /// Calls the function below `arguments` values, protected, and leaves the results.
-  public func call(arguments: Int32, results: Int32) throws(LuaError) {
-    if ul_pcall(pointer, arguments, results, 1) != LUA_OK { throw LuaError(popping: self) }
+  public func call(arguments: Int32, results: Int32, traceback: Bool = true) throws(LuaError) {
+    if ul_pcall(pointer, arguments, results, traceback ? 1 : 0) != LUA_OK { throw LuaError(popping: self) }
   }
 }
 
