@@ -16,7 +16,7 @@ def output(*command):
 def libraries_that_are_loaded_late_are_not_linked():
     needed = re.findall(r"\(NEEDED\).*\[(.*?)\]", output("readelf", "-d", ULPSH))
     contains(" ".join(needed), "liblua5.4.so")
-    for library in ("libreadline", "libdw", "libelf", "libFoundation", "lib_FoundationICU", "libswift_RegexParser"):
+    for library in ("libreadline", "libdw", "libelf", "libFoundation", "lib_FoundationICU"):
         equal([name for name in needed if name.startswith(library)], [])
 
 
