@@ -1,0 +1,33 @@
+-- Ctrl-C at the prompt stops what runs there, and leaves no thread stopped.
+local t = require "ulp.scenario"
+
+local c <close> = t.target "numserv"
+local shell <close> = t.ulpsh {pty = true, timeout = 10, env = {TERM = "dumb", HOME = t.directory()}}
+shell:send(("p = assert(ulp.attach(%d))\nprint('attached to', p.comm)\n"):format(c.pid))
+shell:expect "attached to\tnumserv"
+
+shell:send "p:stopped(function(threads) print('holding', #threads) while true do end end)\n"
+shell:expect "holding\t1"
+t.ok(t.states(c.pid):find "t", "the world is stopped")
+shell:send "\3"
+shell:expect "interrupted"
+t.unharmed(c.pid)
+c:ask("dozen", "12\n")
+
+-- While a change waits for its time.
+local lingerer <close> = t.target "lingerer"
+lingerer:ask("enter", "entering\n")
+shell:send(("print('trying') ulp.trigger(%d, %q, {timeout = 60})\n"):format(lingerer.pid, t.patch "linger_2"))
+shell:expect "trying"
+t.sleep(0.5)
+shell:send "\3"
+shell:expect "interrupted"
+t.unharmed(lingerer.pid)
+lingerer:ask("leave", "left=1\n", {reject = "left=2"})
+shell:send(("print('then', ulp.trigger(%d, %q).state)\n"):format(lingerer.pid, t.patch "linger_2"))
+shell:expect "then\tdone"
+lingerer:ask("enter", "entering\n")
+lingerer:ask("leave", "left=2\n", {reject = "left=1"})
+t.unharmed(lingerer.pid)
+shell:send "os.exit()\n"
+shell:expect_exit(0)
