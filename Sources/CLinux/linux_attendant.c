@@ -21,7 +21,7 @@ static volatile sig_atomic_t attended_count, attended_high, attendant_news;
 
 static int is_fault(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
-         signal == SIGSYS;
+         signal == SIGSYS || signal == SIGABRT; /* abort(3) unblocks and raises it */
 }
 
 static int is_stop_signal(int signal) {

@@ -21,6 +21,9 @@ final class DwflHandle {
   private var registers = Registers()
   private var frames: [StackFrame] = []
   private var limit = 0
+  /// For each frame rbx, rbp, r12-r15 (DWARF numbers 3, 6, 12-15), when they were asked for.
+  private var preserved: [[UInt64?]] = []
+  private var keepsRegisters = false
 
   static let stackPiece = 16384
 
@@ -93,9 +96,11 @@ final class DwflHandle {
     return try? memory.load(address, as: UInt64.self)
   }
 
-  func unwind(_ tid: pid_t, _ start: Registers, limit: Int) -> StackTrace {
+  func unwind(_ tid: pid_t, _ start: Registers, limit: Int, keepingRegisters: Bool = false) -> StackTrace {
     guard let dwfl, isAttached else { return StackTrace(frames: [], isComplete: false) }
     registers = start
+    preserved.removeAll()
+    keepsRegisters = keepingRegisters
     frames.removeAll(keepingCapacity: true)
     self.limit = limit
     stackBase = start.stackPointer &- 128
@@ -110,6 +115,24 @@ final class DwflHandle {
     return StackTrace(frames: frames, isComplete: result == 0)
   }
 
+  /// The registers of a frame of the last unwinding, over those it started with.
+  func registers(ofFrame index: Int, from start: Registers) -> Registers? {
+    guard index < preserved.count, frames[index].stackPointer != 0 else { return nil }
+    let saved = preserved[index]
+    var result = start
+    result.programCounter = frames[index].programCounter
+    result.stackPointer = frames[index].stackPointer
+    result.raw.rbx = saved[0] ?? start.raw.rbx
+    result.raw.rbp = saved[1] ?? start.raw.rbp
+    result.raw.r12 = saved[2] ?? start.raw.r12
+    result.raw.r13 = saved[3] ?? start.raw.r13
+    result.raw.r14 = saved[4] ?? start.raw.r14
+    result.raw.r15 = saved[5] ?? start.raw.r15
+    result.raw.rax = 0
+    result.raw.eflags = 0x202
+    return result
+  }
+
   /// One frame. The return value ends the walk when it is not DWARF_CB_OK.
   private func take(_ frame: OpaquePointer) -> Int32 {
     var pc: Dwarf_Addr = 0
@@ -117,6 +140,12 @@ final class DwflHandle {
     guard dwfl_frame_pc(frame, &pc, &isActivation) else { return Int32(DWARF_CB_ABORT) }
     var sp: Dwarf_Word = 0
     if dwfl_frame_reg(frame, 7, &sp) != 0 { sp = 0 }
+    if keepsRegisters {
+      preserved.append(([3, 6, 12, 13, 14, 15] as [UInt32]).map { number in
+        var value: Dwarf_Word = 0
+        return dwfl_frame_reg(frame, number, &value) == 0 ? value : nil
+      })
+    }
     frames.append(StackFrame(programCounter: pc, isActivation: isActivation, stackPointer: sp))
     return Int32(frames.count < limit ? DWARF_CB_OK : DWARF_CB_ABORT)
   }

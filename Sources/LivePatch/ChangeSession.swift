@@ -1,6 +1,7 @@
 import CLinux
 import CPulpABI
 import Diagnostics
+import ELF
 import Glibc
 import Inferior
 import Tracing
@@ -53,13 +54,15 @@ final class ChangeSession {
     let text: String
     let carrier: pid_t
     let nanoseconds: UInt64
+    /// A fatal signal in a constructor or destructor, from which the loader was led on.
+    let fault: CodedError?
   }
 
   /// Runs a function of the process on a thread that can safely be borrowed. Fails with `carrier.none`, `call.busy`,
   /// `call.timeout`, `call.fault`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    ignoringSeccomp: Bool = false
+    ignoringSeccomp: Bool = false, maxCarrier: UInt64? = nil
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle(site)
@@ -69,17 +72,32 @@ final class ChangeSession {
     sequence += 1
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity)
-    var fault: CallFault?
-    let mailbox = try trace.awaitCall(on: tid, site, sequence: sequence, until: deadline) { found in
-      if fault == nil { fault = found }
-      return nil
+    var fault: CodedError?
+    let limit = maxCarrier.map { Deadline(afterMicroseconds: min($0, deadline.remainingMicroseconds)) } ?? deadline
+    let mailbox = try trace.awaitCall(on: tid, site, sequence: sequence, until: limit) { found in
+      process.refreshLoaded(rehearsing: nil)
+      if fault == nil { fault = callFault(found, tid) }
+      return leadOn(found, tid)
     }
     let elapsed = Deadline.now - borrowed
     carrierNanoseconds += elapsed
     trace.endCall(on: tid)
-    if let fault { throw callFault(fault, tid) }
+    if let fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
     return Answer(
-      value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed)
+      value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed,
+      fault: fault)
+  }
+
+  /// Where the carrier goes on after a fault below the loader: a constructor or destructor is forced to return, so that the
+  /// loader finishes its work and gives its locks back. Nil when the fault is not below the loader: the call is left.
+  ///
+  /// abort(3) and other functions that never return need not save what their callers want preserved, so from a SIGABRT
+  /// there is no way back into the loader.
+  private func leadOn(_ fault: CallFault, _ tid: pid_t) -> Registers? {
+    guard fault.signal != SIGABRT, let loader = try? process.libraries().first(where: { $0.name.hasPrefix("ld-linux") })?.image.textRanges else { return nil }
+    return process.unwinder().registers(tid, fault.registers) { frame in
+      loader.contains { $0.contains(frame.programCounter) }
+    }
   }
 
   private func callFault(_ fault: CallFault, _ tid: pid_t) -> CodedError {

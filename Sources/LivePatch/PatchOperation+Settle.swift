@@ -82,8 +82,15 @@ extension PatchOperation {
   }
 
   static func unload(_ patch: LoadedPatch, _ session: ChangeSession, timeout: UInt64) throws(CodedError) -> UnloadOutcome {
-    let answer = try session.call(
-      session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout))
+    var found: ChangeSession.Answer?
+    // The runtime unlinks and unmaps the patch's block: readers must not trust what they see meanwhile.
+    try session.changingLists { () throws(CodedError) in
+      found = try session.call(session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout))
+    }
+    guard let answer = found else { throw session.runtime.corrupt("unload did not answer") }
+    if let fault = answer.fault {
+      return UnloadOutcome(id: patch.id, path: patch.path, state: .unloaded, reason: "a destructor failed: \(fault.message)")
+    }
     let text = answer.text.isEmpty ? nil : printable(answer.text)
     switch UInt32(truncatingIfNeeded: answer.value) {
     case UInt32(PULP_OK.rawValue): return UnloadOutcome(id: patch.id, path: patch.path, state: .unloaded, reason: nil)

@@ -18,6 +18,9 @@ public struct StageOptions: Sendable {
   /// Time for the carrier to be found and the container to be loaded, microseconds.
   public var timeout: UInt64 = 5_000_000
   public var ignoresSeccomp = false
+  /// A thread is not waited for longer than this, microseconds; it then finishes by itself and what it loaded is undone by
+  /// the next operation.
+  public var maxCarrier: UInt64?
   /// Only this thread may be borrowed.
   public var carrier: pid_t?
   public init() {}
@@ -100,8 +103,15 @@ public final class PatchOperation {
     try checkUnchanged(plan, runtime)
     let request = try StageRequest(plan, token: Deadline.now, tool: getpid())
     try runtime.memory.write(request.bytes, to: runtime.ext.request)
-    let answer = try session.call(
-      runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp)
+    let answer: ChangeSession.Answer
+    do {
+      answer = try session.call(
+        runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp,
+        maxCarrier: options.maxCarrier)
+    } catch {
+      throw error.code == .callFault ? try quarantine(error, session) : error
+    }
+    if let fault = answer.fault { throw try rollBack(fault, session, plan, token: request.token) }
     guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }
     runtime.process.refreshLoaded(rehearsing: session.lastCarrier)
     let operation = try staged(session, plan, token: request.token)
@@ -109,6 +119,34 @@ public final class PatchOperation {
     try operation.checkLoadedFiles()
     try operation.prepareEntries()
     return operation
+  }
+
+  /// A constructor raised a fatal signal and was forced to return. What was loaded is given back; the program has not seen
+  /// anything of it.
+  private static func rollBack(
+    _ fault: CodedError, _ session: ChangeSession, _ plan: PatchPlan, token: UInt64
+  ) throws(CodedError) -> CodedError {
+    session.process.refreshLoaded(rehearsing: nil)
+    let raw = try session.runtime.operation()
+    if raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token {
+      _ = try staged(session, plan, token: token).abort()
+    }
+    var error = CodedError(
+      .callFault, "process \(session.process.pid): a constructor of the container failed: \(fault.message); it was unloaded again",
+      hint: "the program is unharmed; look at the container's constructors")
+    error.data = fault.data
+    return error
+  }
+
+  /// The carrier had to be taken out of the loader itself: the loader's lock stays with it, and another carrier would wait
+  /// for that lock for ever. So this process is not touched again; its own threads go on.
+  private static func quarantine(_ fault: CodedError, _ session: ChangeSession) throws(CodedError) -> CodedError {
+    try session.process.memory.store(Int32(PULP_EUNKNOWN.rawValue), to: session.runtime.ext.error_state)
+    try session.setOperationState(PULP_OP_IDLE)
+    var error = fault
+    error.message += "; live patching is now switched off in the process"
+    error.specificHint = "the program goes on, but its next dlopen may wait for ever: restart it when you can"
+    return error
   }
 
   private static func checkUnchanged(_ plan: PatchPlan, _ runtime: PulpRuntime) throws(CodedError) {

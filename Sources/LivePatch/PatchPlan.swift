@@ -185,7 +185,10 @@ public struct PatchPlanner {
     case .armed(let offset, let target):
       guard isOurs(target, entry) else { throw refuse(.entryModified, "is diverted by another tool to \(hex(target))") }
       pointOffset = offset
-    case .prepared(let offset, _, _): pointOffset = offset
+    case .prepared(let offset, _, _):
+      // The journal says that this function is diverted, and it is not: the library was loaded anew at the same place.
+      if let patch = diverting(entry) { throw refuse(.patchLost, "has lost its detour to \(printable(patch.path))") }
+      pointOffset = offset
     }
     if symbol?.isElsewhere == true {
       throw refuse(.targetFunctionMissing, "is at \(hex(link)), not at \(hex(unit.oldAddress)) as the metadata says")
@@ -223,6 +226,11 @@ public struct PatchPlanner {
     let local = try file.staticSymbols()
     if let found = choose(local.all(named: unit.oldName)) { return found }
     return local.count == 0 && unit.oldAddress != 0 ? Definition(value: unit.oldAddress, size: 0, isIndirect: false) : nil
+  }
+
+  /// The patch in force that diverts a function by the journal's word.
+  private func diverting(_ entry: UInt64) -> LoadedPatch? {
+    patches.first { patch in patch.isInForce(at: universe) && patch.units.contains { $0.entry == entry } }
   }
 
   /// Whether a detour at `entry` leads where this runtime's journal can have sent it.

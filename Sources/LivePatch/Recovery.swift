@@ -91,7 +91,8 @@ private struct Recovery {
     while try runtime.operation().state == UInt32(PULP_OP_STAGING.rawValue) {
       let mailbox = try runtime.memory.load(site.mailbox, as: pulp_mailbox.self)
       let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
-      // A carrier that was ended with its thread never comes back: clear what it began.
+      // A call that was left by force, or whose thread has ended, never comes back: clear what it began.
+      if mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { return try session.setOperationState(PULP_OP_IDLE) }
       if !ThreadList.read(of: runtime.process.pid).contains(tid) {
         return try session.setOperationState(PULP_OP_IDLE)
       }

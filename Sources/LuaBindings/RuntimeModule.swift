@@ -72,9 +72,10 @@ enum RuntimeModule {
   private static func defineSteps(_ runtime: LuaClass<RuntimeHandle>) {
     runtime.method("stage", "plan", "options") { handle, arguments in
       let plan = try arguments.object(1, PlanHandle.self).plan
-      let options = try arguments.options(2, ["timeout", "seccomp", "thread"])
+      let options = try arguments.options(2, ["timeout", "seccomp", "thread", "max_carrier"])
       var limits = StageOptions()
       if let timeout = try options.duration("timeout") { limits.timeout = UInt64(timeout / 1000) }
+      if let longest = try options.duration("max_carrier") { limits.maxCarrier = UInt64(longest / 1000) }
       limits.ignoresSeccomp = try options.choice("seccomp", ["check", "ignore"]) == "ignore"
       limits.carrier = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
       return LuaBox(try PatchOperation.stage(plan, try handle.open(), limits))

@@ -123,7 +123,7 @@ local function attempt(p, make_plan, options, deadline)
     return result
   end
   local left = math.max(0.001, deadline - core.clock())
-  local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp})
+  local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier})
   switch(p, staged, options, deadline, result)
   result.state, result.universe = "done", staged.universe
   result.carrier_us = staged.carrier_us
