@@ -7,19 +7,17 @@ return {
   configure = function(parser)
     parser:argument "container":args "+":description "The live patches to look for."
     cli.selection_options(parser)
-    parser:epilog "Ends with 0 if every patch is applied in every process, with 1 if one is missing."
+    parser:epilog "Ends with 0 if every patch is applied in every process, with 1 if one is missing, with 5 if one is damaged."
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local containers = {}
-    for i, path in ipairs(options.container) do containers[i] = assert(ulp.container(path)) end
-    local processes = cli.processes(options, out, {lib = containers[1].target})
+    local containers = cli.containers(options.container)
     local missing = false
-    local status = cli.each(processes, out, function(process)
+    local status = cli.each(cli.processes(options, out, cli.users_of(containers[1])), out, function(process)
       local results = {}
-      for i, container in ipairs(containers) do
-        results[i] = ulp.check(process, container)
-        missing = missing or not results[i].applied
+      for index, container in ipairs(containers) do
+        results[index] = ulp.check(process, container)
+        missing = missing or not results[index].applied
       end
       return results
     end)

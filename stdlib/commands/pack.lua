@@ -4,11 +4,15 @@ return {
   summary = "Put live patch metadata into a shared object.",
   configure = function(parser)
     parser:argument "description":description "The description file (.dsc)."
-    parser:option "-o --output":argname "<file>":description "Where to write the container."
+    parser:option "-c --container":argname "<file>":description "The shared object, instead of the description's."
+    parser:option "-t --target":argname "<file>":description "The target library, instead of the description's."
+    parser:option "-o --output":argname "<file>":description "Pack a copy of the shared object under this name."
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local packed = assert(ulp.pack(options.description, {output = options.output}))
+    local packed = assert(ulp.pack(options.description, {
+      container = options.container, target = options.target, output = options.output,
+    }))
     out:note("packed", packed:record(), packed.path)
   end,
 }

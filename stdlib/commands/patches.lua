@@ -3,12 +3,20 @@ local cli = require "ulp.cli"
 
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
-  local lines = {("%s[%d]"):format(clean(entry.comm or "?"), entry.pid)}
-  for _, patch in ipairs(entry) do
-    lines[#lines + 1] = ("  %s  %s"):format(clean(patch.path or patch.id or "?"), clean(patch.target or ""))
+  local lines = {("%s[%d], universe %d"):format(clean(entry.comm or "?"), entry.pid, entry.universe)}
+  for _, patch in ipairs(entry.patches) do
+    lines[#lines + 1] = ("  %s  %s  %s, %d functions"):format(
+      os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units)
   end
   if #lines == 1 then lines[2] = "  no patches" end
   return table.concat(lines, "\n")
+end
+
+--- The list with its members beside it, as an object.
+local function record_of(list)
+  local entry = {pid = list.pid, comm = list.comm, universe = list.universe, patches = {}}
+  for index, patch in ipairs(list) do entry.patches[index] = patch end
+  return entry
 end
 
 --- @type ulp.cli.Command
@@ -19,17 +27,9 @@ return {
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local processes = cli.processes(options, out, {runtime = true})
-    if #processes == 0 then return out.worst > 0 and out.worst or cli.status.nothing end
-    for _, process in ipairs(processes) do
-      local done, entry = cli.try(ulp.patches, process)
-      if done then
-        local list = {}
-        for index, patch in ipairs(entry) do list[index] = patch end
-        out:note("patches", {pid = entry.pid, comm = entry.comm, universe = entry.universe, patches = list}, text_of(entry))
-      else
-        out:result(cli.result_of(entry, process))
-      end
-    end
+    return cli.each(cli.processes(options, out, {runtime = true}), out, function(process)
+      local entry = record_of(ulp.patches(process))
+      out:note("patches", entry, text_of(entry))
+    end)
   end,
 }

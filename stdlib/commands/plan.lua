@@ -1,19 +1,18 @@
---- `ulpsh plan [-p PROCESS] CONTAINER`
+--- `ulpsh plan [-p PROCESS] CONTAINER...`
 local cli = require "ulp.cli"
 
 --- @type ulp.cli.Command
 return {
   summary = "Show what `trigger` would do, without stopping or changing anything.",
   configure = function(parser)
-    parser:argument "container":description "The live patch."
+    parser:argument "container":args "+":description "The live patches."
     cli.selection_options(parser)
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local container = assert(ulp.container(options.container))
-    local processes = cli.processes(options, out, {lib = container.target})
-    return cli.each(processes, out, function(process)
-      return ulp.trigger(process, container, {dry_run = true})
+    local containers = cli.containers(options.container)
+    return cli.each(cli.processes(options, out, cli.users_of(containers[1])), out, function(process)
+      return (ulp.trigger(process, containers, {dry_run = true}))
     end)
   end,
 }

@@ -1,22 +1,28 @@
---- `ulpsh revert [-p PROCESS] CONTAINER...`
+--- `ulpsh revert [-p PROCESS] CONTAINER|ID...`
 local cli = require "ulp.cli"
 
 --- @type ulp.cli.Command
 return {
   summary = "Take live patches back.",
   configure = function(parser)
-    parser:argument "container":args "+":description "The live patches to take back, all or none."
+    parser:argument "patch":args "+":description "Live patches, or their ids as `patches` shows them; all or none."
     cli.selection_options(parser)
     cli.change_options(parser)
-    parser:epilog "Without -p: every process that has the first patch's target library loaded."
+    parser:epilog "Without -p: every process that has the runtime and, for a file, its target library."
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local containers = {}
-    for i, path in ipairs(options.container) do containers[i] = assert(ulp.container(path)) end
-    local processes = cli.processes(options, out, {lib = containers[1].target})
-    return cli.each(processes, out, function(process)
-      return ulp.revert(process, #containers == 1 and containers[1] or containers, cli.change(options))
+    local patches, filter = {}, {runtime = true}
+    for index, word in ipairs(options.patch) do
+      if word:match "^%x+$" and #word == 64 then
+        patches[index] = word
+      else
+        patches[index] = cli.containers {word}[1]
+        if index == 1 then filter = cli.users_of(patches[1]) end
+      end
+    end
+    return cli.each(cli.processes(options, out, filter), out, function(process)
+      return ulp.revert(process, patches, cli.change(options))
     end)
   end,
 }

@@ -12,11 +12,9 @@ return {
   end,
   run = function(options, out)
     local ulp = require "ulp"
-    local containers = {}
-    for i, path in ipairs(options.container) do containers[i] = assert(ulp.container(path)) end
-    local processes = cli.processes(options, out, {lib = containers[1].target})
-    return cli.each(processes, out, function(process)
-      return ulp.trigger(process, #containers == 1 and containers[1] or containers, cli.change(options))
+    local containers = cli.containers(options.container)
+    return cli.each(cli.processes(options, out, cli.users_of(containers[1])), out, function(process)
+      return (ulp.trigger(process, containers, cli.change(options)))
     end)
   end,
 }

@@ -64,7 +64,8 @@ end
 --- @param result table
 function Output:result(result)
   self.count = self.count + 1
-  local status = result.attention and M.status.attention or status_of_state[result.state] or 0
+  local status = result.attention and M.status.attention or result.code == "usage" and M.status.usage
+    or status_of_state[result.state] or 0
   self.worst = math.max(self.worst, status)
   self.renderer.result(result)
 end
@@ -92,7 +93,7 @@ end
 
 --- The names of all commands, sorted. Reads the directory through the loader's own means: each name is listed here.
 M.names = {
-  "check", "help", "messages", "pack", "patches", "plan", "recover", "revert", "test", "trigger",
+  "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "test", "trigger",
 }
 
 --- The file of a command; nil if there is none.
@@ -133,7 +134,8 @@ local function similar(name)
 end
 
 local function usage_error(text)
-  io.stderr:write("ulpsh: ", require "ulp.render.pretty".clean(text), "\n")
+  local clean = require "ulp.render.pretty".clean
+  io.stderr:write("ulpsh: ", (text:gsub("[^\n]+", clean)), "\n")
   return M.status.usage
 end
 
@@ -237,6 +239,7 @@ function M.processes(options, out, filter)
     end
   end
   if #wanted == 0 then
+    found.sweep = true
     local criteria = {}
     for name, value in pairs(filter or {}) do criteria[name] = value end
     add_all(criteria)
@@ -244,12 +247,29 @@ function M.processes(options, out, filter)
   return found
 end
 
---- Runs `body(process)` for each process and prints the results. A raised error becomes a result; the others go on.
+--- The containers of these paths. Raises if one cannot be read.
+--- @param paths string[]
+--- @return table[]
+function M.containers(paths)
+  local containers = {}
+  for index, path in ipairs(paths) do containers[index] = assert(require "ulp".container(path)) end
+  return containers
+end
+
+--- The selection of all processes that a container is for.
+--- @param container table
+--- @return table
+function M.users_of(container)
+  return {lib = container.target:match "[^/]*$"}
+end
+
+--- Runs `body(process)` for each process and prints the results, if it returns any. A raised error becomes a result; the
+--- others go on.
 ---
 --- Returns 4 if there was no process, else nil: the status follows from the results.
 --- @param processes table[]
 --- @param out ulp.cli.Output
---- @param body fun(process: table): table
+--- @param body fun(process: table): table?
 --- @return integer?
 function M.each(processes, out, body)
   if #processes == 0 then
@@ -260,7 +280,9 @@ function M.each(processes, out, body)
   for _, process in ipairs(processes) do
     local done, result = M.try(body, process)
     if not done then result = M.result_of(result, process) end
-    for _, one in ipairs(result[1] and result or {result}) do out:result(one) end
+    -- Nobody asked for this one: the file is mapped, but by something else than the loader.
+    if processes.sweep and result and result.code == "runtime.missing" then result = nil end
+    for _, one in ipairs(result and (result[1] and result or {result}) or {}) do out:result(one) end
   end
 end
 

@@ -6,6 +6,7 @@ local json = require "dkjson"
 --- The version of what the lines mean. It grows when a member is removed or changes its meaning, not when one is added.
 M.schema = 1
 
+--- These members come first, the rest follows by name: the same result is the same line.
 local order = {"schema", "type", "state", "code", "message", "hint", "pid", "comm"}
 
 --- Text as valid UTF-8: other bytes become U+FFFD.
@@ -25,7 +26,7 @@ local function valid(text)
 end
 
 --- A copy that JSON can show: no cycles, no functions, handles as their text.
-local function plain(value, open, depth)
+local function plain(value, open, depth, names)
   local kind = type(value)
   if kind == "string" then return valid(value) end
   if kind == "number" or kind == "boolean" then return value end
@@ -38,10 +39,19 @@ local function plain(value, open, depth)
   local copy, length = {}, rawlen(value)
   for key, member in next, value do
     local name = math.type(key) == "integer" and length > 0 and key or valid(tostring(key))
-    copy[name] = plain(member, open, depth + 1)
+    if type(name) == "string" then names[name] = true end
+    copy[name] = plain(member, open, depth + 1, names)
   end
   open[value] = nil
   return copy
+end
+
+local function key_order(names)
+  local rest = {}
+  for _, name in ipairs(order) do names[name] = nil end
+  for name in pairs(names) do rest[#rest + 1] = name end
+  table.sort(rest)
+  return table.move(rest, 1, #rest, #order + 1, {table.unpack(order)})
 end
 
 --- One line, without the newline.
@@ -49,9 +59,10 @@ end
 --- @param members table
 --- @return string
 function M.line(kind, members)
-  local object = plain(members, {}, 0)
+  local names = {}
+  local object = plain(members, {}, 0, names)
   object.schema, object.type = M.schema, kind
-  return (json.encode(object, {keyorder = order}))
+  return (json.encode(object, {keyorder = key_order(names)}))
 end
 
 --- Prints a result.
