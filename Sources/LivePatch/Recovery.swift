@@ -45,7 +45,7 @@ extension PulpRuntime {
 
   /// Containers that were loaded and never came into force, of an operation that is over.
   func leftoverPatches(of operation: pulp_operation) throws(CodedError) -> [LoadedPatch] {
-    try loadedPatches().filter { $0.appliedUniverse == .max && $0.handle != 0 }
+    try journal().patches.filter { $0.appliedUniverse == .max && $0.handle != 0 }
   }
 }
 
