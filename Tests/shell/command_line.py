@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -186,6 +187,33 @@ def modules_make_no_globals():
                 f"require '{name}' for k in pairs(_G) do if not before[k] and k ~= 'help' then print(k) end end")
         run = Run("-e", code)
         equal((name, run.status, run.out, run.err), (name, 0, "", ""))
+
+
+def declared(path):
+    """Classes with their members, as a declaration file in stdlib/meta names them."""
+    classes, fields, name = {}, [], None
+    for line in open(path):
+        if found := re.match(r"--- @class ([\w.]+)", line):
+            name = found[1]
+            classes[name] = set()
+        elif found := re.match(r"--- @field (\w+)", line):
+            classes[name].add(found[1])
+        elif found := re.match(r"function \w+[.:](\w+)\(", line):
+            classes[name].add(found[1])
+    return classes
+
+
+@test
+def declarations_match_what_swift_provides():
+    directory, classes = os.path.join(ROOT, "stdlib/meta"), {}
+    for file in os.listdir(directory):
+        classes.update(declared(os.path.join(directory, file)))
+    for name, members in sorted(classes.items()):
+        # A module may have added methods in Lua; those are documented where they are written.
+        source = "require 'ulp.core'" if name == "ulp.core" else f"require 'ulp.core'.members '{name}'"
+        code = ("for name, value in pairs(" + source + ") do "
+                "if type(value) ~= 'function' or debug.getinfo(value, 'S').what == 'C' then print(name) end end")
+        equal((name, sorted(Run("-e", code).out.split())), (name, sorted(members)))
 
 
 @test

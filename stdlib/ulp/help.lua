@@ -61,7 +61,7 @@ local function describe_lua(f)
 end
 
 --- The declarations of what Swift provides: `stdlib/meta/NAME.lua`.
-local meta_files = {"core", "process", "runtime", "container", "elf"}
+local meta_files = {"core", "process", "runtime", "container"}
 
 --- The comment of the declaration `function NAME(` in the meta files.
 local function describe_declared(name)
@@ -81,7 +81,7 @@ local function name_of(f)
   for name, value in pairs(core) do
     if rawequal(value, f) then return name end
   end
-  for _, class in ipairs {"ulp.Process", "ulp.Runtime", "ulp.Container", "ulp.Stage"} do
+  for _, class in ipairs {"ulp.Process", "ulp.Runtime", "ulp.Container", "ulp.Thread", "ulp.Child"} do
     local found, members = pcall(core.members, class)
     for name, value in pairs(found and members or {}) do
       if rawequal(value, f) then return name end

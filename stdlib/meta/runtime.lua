@@ -1,0 +1,62 @@
+--- @meta
+--- What Swift provides for changing a process. Declarations for editors and `help`; never loaded.
+
+--- The runtime in a process: the primitives that workflows are made of.
+--- @class ulp.Runtime
+local Runtime = {}
+
+--- The universe that is in force: its number grows with each change.
+--- @return integer
+function Runtime:universe() end
+
+--- What the runtime has said since the process started, one message a line.
+--- @return string
+function Runtime:messages() end
+
+--- The error that made the runtime disable itself; 0 if there is none.
+--- @return integer
+function Runtime:error_state() end
+
+--- The state of the operation in the process, and the PID of the tool that began it.
+--- @return "idle"|"staging"|"staged"|"arming"|"committed"|"settling" state
+--- @return integer? tool
+function Runtime:state() end
+
+--- The patches that are loaded, newest first; `applied` tells those in force.
+--- @return table[] patches `id target path applied time first last units`
+function Runtime:patches() end
+
+--- Loads the containers of a plan on one borrowed thread while the others run. Nothing is in force yet.
+--- @param plan ulp.Plan
+--- @param options? {timeout: number|string|nil, seccomp: "check"|"ignore"|nil, thread: integer?, max_carrier: number|string|nil}
+--- @return ulp.Operation operation undone if it is dropped before the switch
+function Runtime:stage(plan, options) end
+
+--- Replaces the stubs of a committed operation by direct jumps.
+--- @param operation ulp.Operation
+--- @return {settled: boolean, pause_us: number}
+function Runtime:settle(operation) end
+
+--- Undoes a staged operation.
+--- @param operation ulp.Operation
+--- @return table[] containers `id path state reason`
+function Runtime:abort(operation) end
+
+--- Unloads the containers that went out of force, or retires them and says why.
+--- @param operation ulp.Operation
+--- @return table[] containers `id path state reason`
+function Runtime:unload(operation) end
+
+--- Finishes or undoes the operation of a tool that died.
+--- @param options? {timeout: number|string|nil}
+--- @return {pid: integer, found: string, action: string, tool: integer, unloaded: table[], pause_us: number}
+function Runtime:recover(options) end
+
+--- A change of one process on its way. Closing it before the switch undoes it.
+--- @class ulp.Operation
+--- @field pid integer
+--- @field phase string
+--- @field universe integer the universe that it puts in force
+--- @field carrier_us number how long a thread was borrowed
+--- @field pause_us number how long the world stood still
+--- @field settle_pause_us number
