@@ -66,8 +66,13 @@ let package = Package(
       swiftSettings: swiftSettings),
     .target(name: "Shell", dependencies: ["LuaBridge", "CLuaShim", "CLinux", "CReadline", "Diagnostics"], swiftSettings: swiftSettings),
     .executableTarget(
-      name: "ulpsh", dependencies: ["Shell", "LuaBindings", "LuaBridge", "Diagnostics"], swiftSettings: swiftSettings,
-      linkerSettings: [.unsafeFlags(["-static-stdlib", "-Xlinker", "--no-export-dynamic"], .when(configuration: .release))]),
+      name: "ulpsh", dependencies: ["Shell", "LuaBindings", "LuaBridge", "Diagnostics"], exclude: ["link"],
+      swiftSettings: swiftSettings,
+      linkerSettings: [
+        .unsafeFlags(
+          ["-static-stdlib", "-Xclang-linker", "--ld-path=" + Context.packageDirectory + "/Sources/ulpsh/link/ld"],
+          .when(configuration: .release))
+      ]),
 
     .testTarget(name: "DiagnosticsTests", dependencies: ["Diagnostics"], swiftSettings: swiftSettings),
     .testTarget(name: "ELFTests", dependencies: ["ELF"], swiftSettings: swiftSettings),

@@ -10,10 +10,9 @@
 --- @class ulp
 local M = {}
 
-local core = require "ulp.core"
-
---- The primitives, as Swift provides them.
-M.core = core
+--- Swift's part is built when it is first needed: a script that patches nothing does not pay for it.
+--- @return table
+local function core() return require "ulp.core" end
 
 --- Functions that live in a module of another name. The rest is found by name: `ulp.NAME` is the function `NAME` of
 --- `ulp/NAME.lua`, or that module's table (or function) itself.
@@ -31,13 +30,14 @@ local home = {
 --- @param name string
 --- @return any
 local function load_member(name)
+  if name == "core" then return core() end
   if home[name] then
     local found, module = pcall(require, home[name])
     if found then return module[name] end
     if package.searchpath(home[name], package.path) then error(module, 0) end
-    return core[name]
+    return core()[name]
   end
-  if not package.searchpath("ulp." .. name, package.path) then return core[name] end
+  if not package.searchpath("ulp." .. name, package.path) then return core()[name] end
   local module = require("ulp." .. name)
   if type(module) == "table" and rawget(module, name) ~= nil then return module[name] end
   return module
@@ -47,7 +47,7 @@ end
 --- @return table<string, any>
 local function complete()
   local names = {}
-  for name, value in pairs(core) do names[name] = value end
+  for name, value in pairs(core()) do names[name] = value end
   for name in pairs(home) do names[name] = true end
   for _, name in ipairs {"check", "container", "error", "help", "replace", "revert", "spawn", "trigger"} do
     if package.searchpath("ulp." .. name, package.path) then names[name] = true end

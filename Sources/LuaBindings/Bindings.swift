@@ -7,7 +7,12 @@ public import LuaBridge
 public enum Bindings {
   public static let version = "0.1.0"
 
+  /// Makes `require "ulp.core"` work; nothing is defined before that.
   public static func install(in state: LuaState, installation: Installation) {
+    state.preload("ulp.core") { build(in: $0, installation) }
+  }
+
+  private static func build(in state: LuaState, _ installation: Installation) -> LuaModule {
     let core = LuaModule("ulp.core", in: state)
     core.set("version", version)
     core.set("stdlib_path", installation.stdlib)
@@ -19,7 +24,7 @@ public enum Bindings {
     ProcessModule.install(in: state, core: core)
     PatchModule.install(in: state, core: core)
     RuntimeModule.install(in: state, core: core)
-    core.preload()
+    return core
   }
 
   /// What Lua code needs to make errors of the same kind as Swift's.

@@ -153,6 +153,17 @@ public struct LuaModule {
   }
 }
 
+extension LuaState {
+  /// Makes `require(name)` build the module when it is first asked for: a start that does not need it does not pay for it.
+  public func preload(_ name: String, _ build: @escaping (LuaState) -> LuaModule) {
+    let stack = self.stack
+    stack.reserve(8)
+    let loader = LuaFunction(name, [], base: 0) { arguments in build(arguments.stack.state).table.pushResults(on: arguments.stack) }
+    if pushRegistered(stack, "_PRELOAD") { stack.rawSetAny(name, loader) }
+    stack.pop()
+  }
+}
+
 /// Pushes the registry's member `name`; true if it is a table.
 private func pushRegistered(_ stack: LuaStack, _ name: String) -> Bool {
   name.push(on: stack)
