@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 
 struct attended {
@@ -42,13 +43,16 @@ static void forget(struct attended *entry) {
 /* One look at one thread. Only async-signal-safe calls: waitpid and ptrace. */
 static void serve(struct attended *entry) {
   struct ul_wait_status status;
-  while (entry->tid != 0 && !entry->held && ul_wait(entry->tid, 0, &status) > 0) {
+  long result;
+  while (entry->tid != 0 && !entry->held && (result = ul_wait(entry->tid, 0, &status)) != 0) {
+    /* Not our tracee any more: an execve of another thread took its number, or it was collected elsewhere. */
+    if (result < 0) status = (struct ul_wait_status){.kind = UL_WAIT_EXITED};
     if (status.kind != UL_WAIT_STOPPED) {
       if (entry->mode == UL_ATTEND_LET_GO) forget(entry);
       else hold(entry, &status);
     } else if (entry->mode == UL_ATTEND_LET_GO) {
-      ul_detach(entry->tid, status.event == 0 ? status.signal : 0);
-      forget(entry);
+      /* It fails when the thread was killed meanwhile: then its end is still to be collected. */
+      if (ul_detach(entry->tid, status.event == 0 ? status.signal : 0) >= 0) forget(entry);
     } else if (status.event == UL_EVENT_STOP) {
       /* A group-stop is the program's own affair: leave it stopped, as it would be without us. */
       if (is_stop_signal(status.signal)) ul_listen(entry->tid);
@@ -89,9 +93,10 @@ static void install(void) {
   action.sa_flags = SA_RESTART; /* not SA_NOCLDSTOP: ptrace stops are what it is for */
   sigaction(SIGCHLD, &action, NULL);
   prctl(PR_SET_TIMERSLACK, 1ul); /* short sleeps are to be short */
-  sigset_t set; /* a parent may have left it blocked */
+  sigset_t set; /* a parent may have left them blocked */
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
+  sigaddset(&set, SIGALRM);
   sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -154,7 +159,33 @@ void ul_attend_sleep(unsigned microseconds) {
   sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
-static void on_alarm(int number) { (void)number; }
+static const pid_t *volatile reaped;
+static volatile int reaped_count;
+
+/* Stops stay where they are: WNOWAIT looks first. */
+static void reap(pid_t tid) {
+  siginfo_t info = {.si_pid = 0};
+  if (waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) || info.si_pid != tid) return;
+  if (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
+    waitpid(tid, NULL, __WALL | WNOHANG);
+}
+
+static void on_alarm(int number) {
+  (void)number;
+  int saved = errno;
+  for (int i = 0; i < reaped_count; i++) reap(reaped[i]);
+  errno = saved;
+}
+
+long ul_seize_reaping(pid_t tid, const pid_t *held, int count) {
+  reaped = held;
+  reaped_count = count;
+  long result = ul_seize(tid);
+  reaped_count = 0;
+  siginfo_t info;
+  if (result >= 0 && waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL)) return -errno;
+  return result;
+}
 
 static sigset_t before_watchdog;
 
@@ -164,7 +195,7 @@ void ul_watchdog_start(unsigned microseconds) {
   action.sa_handler = on_alarm; /* no SA_RESTART: interrupting is its purpose */
   sigaction(SIGALRM, &action, NULL);
   block_child(&before_watchdog);
-  struct itimerval timer = {{0, 1000}, {microseconds / 1000000, (long)(microseconds % 1000000) + 1}};
+  struct itimerval timer = {{0, 1000}, {0, microseconds < 10000 ? (long)microseconds + 1 : 10000}};
   setitimer(ITIMER_REAL, &timer, NULL);
 }
 

@@ -76,6 +76,8 @@ struct CarrierSearch {
       guard try session.stop(tid, until: deadline) else { return "it has ended" }
     } catch {
       if error.code == .processUnstoppable || error.code == .processGone { return error.message }
+      if ThreadList.hasEnded(tid, in: process.pid) { return "it has ended" }
+      if ThreadList.isKernelWorker(tid, in: process.pid) { return "it is a worker of the kernel" }
       throw error
     }
     guard let registers = session.registers(of: tid) else { return "it has ended" }

@@ -87,21 +87,35 @@ public enum ProcFile {
 
 /// The threads of a process as /proc/PID/task lists them.
 public enum ThreadList {
-  /// Thread IDs in ascending order; empty when the process has gone.
-  public static func read(of pid: pid_t) -> [pid_t] {
+  /// Thread IDs in ascending order; empty when the process has gone or cannot be listed.
+  public static func read(of pid: pid_t) -> [pid_t] { (try? all(of: pid)) ?? [] }
+
+  /// The same for those who must know every thread: an empty list means that the process has gone and nothing else. A
+  /// world-stop that took "too many open files" for "no more threads" would leave threads running.
+  static func all(of pid: pid_t) throws(CodedError) -> [pid_t] {
     let descriptor = open("/proc/\(pid)/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if descriptor < 0 && errno != ENOENT && errno != ESRCH { throw .unlistable(pid, errno: errno) }
     guard descriptor >= 0 else { return [] }
     defer { close(descriptor) }
-    return numbers(in: descriptor).sorted()
+    let (found, failure) = numbersAndFailure(in: descriptor)
+    if failure != 0 && failure != ENOENT && failure != ESRCH { throw .unlistable(pid, errno: failure) }
+    return found.sorted()
   }
 
-  /// The names of a directory that are decimal numbers, by getdents64(2): opendir(3) costs an allocation of 32 KiB.
-  public static func numbers(in descriptor: Int32) -> [pid_t] {
+  /// The names of a directory that are decimal numbers.
+  public static func numbers(in descriptor: Int32) -> [pid_t] { numbersAndFailure(in: descriptor).found }
+
+  /// By getdents64(2): opendir(3) costs an allocation of 32 KiB. `failure` is the error number that ended it, or 0.
+  private static func numbersAndFailure(in descriptor: Int32) -> (found: [pid_t], failure: Int32) {
     var found: [pid_t] = []
+    var failure: Int32 = 0
     withUnsafeTemporaryAllocation(byteCount: 16384, alignment: 8) { buffer in
       while true {
         let count = getdents(descriptor, buffer)
-        if count <= 0 { return }
+        if count <= 0 {
+          failure = Int32(truncatingIfNeeded: -count)
+          return
+        }
         var offset = 0
         // struct linux_dirent64: u64 inode, i64 offset, u16 record length, u8 type, name
         while offset + 19 < count {
@@ -117,7 +131,7 @@ public enum ThreadList {
         }
       }
     }
-    return found
+    return (found, failure)
   }
 
   /// The state letter of a thread (proc(5): R S D T t Z X I), or nil when it has gone.
@@ -126,5 +140,20 @@ public enum ThreadList {
       let close = stat.lastIndex(of: 0x29), close + 2 < stat.count
     else { return nil }
     return stat[close + 2]
+  }
+
+  /// Whether a thread has ended, or is about to with nothing left to run.
+  public static func hasEnded(_ tid: pid_t, in pid: pid_t) -> Bool {
+    guard let state = state(of: tid, in: pid) else { return true }
+    return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
+  }
+
+  /// Whether the kernel made the thread for its own work (io_uring, vhost): it never runs the program's code, and cannot be
+  /// traced. Field 9 of /proc/PID/task/TID/stat; PF_IO_WORKER and PF_USER_WORKER of <linux/sched.h>.
+  public static func isKernelWorker(_ tid: pid_t, in pid: pid_t) -> Bool {
+    guard let stat = ProcFile.read("/proc/\(pid)/task/\(tid)/stat", limit: 4096), let close = stat.lastIndex(of: 0x29) else { return false }
+    let fields = stat[(close + 1)...].split(separator: 0x20)
+    guard fields.count > 6, let flags = ProcFile.decimal(fields[6]) else { return false }
+    return flags & 0x4010 != 0
   }
 }

@@ -12,15 +12,23 @@ public struct WorldStop: Sendable {
 }
 
 extension TraceSession {
-  /// Seizes every thread of the process that is not ours yet; nothing stops.
-  mutating func seizeAll() throws(CodedError) {
-    for tid in ThreadList.read(of: pid) where indexes[tid] == nil {
-      do { try seize(tid, briefly: true) } catch {
+  /// Seizes every thread of the process that is not ours yet; nothing stops. True when there was any news: also a thread
+  /// that ended meanwhile, because the kernel's list may break off at such a one.
+  private mutating func seizeAll() throws(CodedError) -> Bool {
+    var isNews = false
+    for tid in try ThreadList.all(of: pid) where indexes[tid] == nil {
+      do {
+        try seize(tid, briefly: true)
+        isNews = true
+      } catch {
         let state = ThreadList.state(of: tid, in: pid)
-        if state == nil || state == UInt8(ascii: "Z") || state == UInt8(ascii: "X") { continue }
+        if state == nil || state == UInt8(ascii: "X") { isNews = true; continue }
+        // A leader that called pthread_exit stays as a zombie.
+        if state == UInt8(ascii: "Z") || ThreadList.isKernelWorker(tid, in: pid) { continue }
         throw error
       }
     }
+    return isNews
   }
 
   /// Stops every thread of the process, also those that are being created meanwhile.
@@ -28,12 +36,13 @@ extension TraceSession {
   /// All are asked first and then waited for, so that the pause grows by the cost of a stop and not by a scheduling turn
   /// for each thread. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
   public mutating func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
-    try seizeAll()
     ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
     defer { ul_watchdog_stop() }
-    let began = Deadline.now
+    var began = Deadline.now
     do {
-      repeat { try stopAttended(until: deadline) } while try adoptNewThreads()
+      _ = try seizeAll()
+      began = Deadline.now
+      repeat { try stopAttended(until: deadline) } while try seizeAll()
     } catch {
       resumeWorld()
       throw error
@@ -58,19 +67,12 @@ extension TraceSession {
     if let failure { throw failure }
   }
 
-  /// Threads that appeared since the list was read. True when there were any.
-  private mutating func adoptNewThreads() throws(CodedError) -> Bool {
-    let before = tracees.count
-    try seizeAll()
-    return tracees.count > before
-  }
-
   /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
   public mutating func resumeWorld(keepingRight: Bool = true) {
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
-      if tracee.state == .stopped && tracee.tid == rightHolder && keepingRight {
+      if !tracee.isRunning && tracee.state != .gone && tracee.tid == rightHolder && keepingRight {
         resume(tracee.tid)
         index += 1
       } else if tracee.isRunning {

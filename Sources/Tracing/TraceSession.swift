@@ -11,6 +11,8 @@ struct Tracee {
     case seized
     /// Stopped by us, with the signal it was about to receive, if any.
     case stopped
+    /// Stopped by a signal, as the whole process is: it must not run on our account.
+    case groupStopped
     /// Ended while we held it.
     case gone
   }
@@ -30,8 +32,9 @@ struct Tracee {
 
 /// The threads of one process that this program has seized, and the right to change that process.
 ///
-/// The right is the SEIZE of the process's lowest live thread: one tracer at a time can have it, and the kernel takes it
-/// back when we die. Nothing else locks anything, so nothing can be left locked.
+/// The right is the SEIZE of the process's leader, or of its lowest live thread once the leader has ended (thread IDs wrap: a
+/// thread that starts later may be lower than any other). One tracer at a time can have it, and the kernel takes it back when
+/// we die. Nothing else locks anything, so nothing can be left locked.
 ///
 /// Seizing stops nothing (PTRACE_SEIZE, ptrace(2)). A seized thread stops when a signal reaches it, until the tracer has
 /// served it; so while the session lives, running threads are in the attendant's care. Stops are short and counted.
@@ -41,6 +44,8 @@ public struct TraceSession: ~Copyable {
   public let memory: ProcessMemory
   var tracees: [Tracee] = []
   var indexes: [pid_t: Int] = [:]
+  /// The same as `tracees.map(\.tid)`, in the form that C reads.
+  private var tids: [pid_t] = []
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
@@ -55,19 +60,21 @@ public struct TraceSession: ~Copyable {
     try takeRight()
   }
 
-  deinit { TraceSession.letGo(tracees) }
+  deinit {
+    TraceSession.letGo(tracees)
+    letGoOfNewProgram()
+  }
 
   private mutating func takeRight() throws(CodedError) {
-    let threads = ThreadList.read(of: pid)
-    for tid in threads {
+    let others = try ThreadList.all(of: pid).filter { $0 != pid }
+    for tid in [pid] + others {
       do {
         try seize(tid)
         rightHolder = tid
         return
       } catch {
         // A leader that called pthread_exit stays as a zombie: the right moves to the next thread.
-        let state = ThreadList.state(of: tid, in: pid)
-        if state == UInt8(ascii: "Z") || state == UInt8(ascii: "X") || state == nil { continue }
+        if ThreadList.hasEnded(tid, in: pid) || ThreadList.isKernelWorker(tid, in: pid) { continue }
         throw error
       }
     }
@@ -80,9 +87,11 @@ public struct TraceSession: ~Copyable {
   /// `briefly`: the caller stops it at once, so nobody need attend to it.
   public mutating func seize(_ tid: pid_t, briefly: Bool = false) throws(CodedError) {
     if indexes[tid] != nil { return }
-    let result = ul_seize(tid)
+    let result = ul_seize_reaping(tid, tids, Int32(tids.count))
+    if result == -Int(ECHILD) { letGoOfNewProgram() }
     guard result >= 0 else { throw .seizeRefused(tid, of: pid, errno: Int32(-result)) }
     indexes[tid] = tracees.count
+    tids.append(tid)
     tracees.append(Tracee(tid: tid, state: briefly ? .seized : .attended))
     if !briefly { ul_attend(tid, Int32(UL_ATTEND_SERVE)) }
   }
@@ -119,7 +128,7 @@ public struct TraceSession: ~Copyable {
         if result < 0 && -result != EINTR { return forget(index) }
         if result < 0 {
           let state = ThreadList.state(of: tid, in: pid)
-          if state == UInt8(ascii: "Z") { return forget(index) }
+          if state == UInt8(ascii: "Z") { return collectLater(index) }  // a leader whose threads live on
           // A thread that waits for a processor will come; one in uninterruptible sleep (vfork, a dead disk) may not.
           if deadline.hasPassed || (patience.hasPassed && state == UInt8(ascii: "D")) { throw giveUp(index) }
           continue
@@ -127,7 +136,7 @@ public struct TraceSession: ~Copyable {
       }
       switch Int(status.kind) {
       case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP && status.signal != SIGTRAP:
-        tracees[index].state = .stopped
+        tracees[index].state = .groupStopped
         throw CodedError(
           .processStopped, "process \(pid) is stopped by signal \(status.signal)", data: ["pid": .integer(Int64(pid))])
       case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP:
@@ -144,7 +153,7 @@ public struct TraceSession: ~Copyable {
 
   private mutating func enterStop(_ index: Int) throws(CodedError) {
     let result = ul_get_registers(tracees[index].tid, &tracees[index].registers.raw)
-    if result < 0 { return forget(index) }
+    if result < 0 { return collectLater(index) }
     tracees[index].state = .stopped
     tracees[index].signal = 0
     tracees[index].registersChanged = false
@@ -153,6 +162,13 @@ public struct TraceSession: ~Copyable {
   }
 
   private mutating func forget(_ index: Int) { tracees[index].state = .gone }
+
+  /// A thread that ends in our hands cannot be detached any more, and its end is reported to us first: until we have taken
+  /// note of it the process's parent waits in vain, and so does an execve beside it.
+  private mutating func collectLater(_ index: Int) {
+    ul_attend(tracees[index].tid, Int32(UL_ATTEND_LET_GO))
+    forget(index)
+  }
 
   /// The thread stays ours and in the attendant's care, which lets it go on at the stop that is still to come.
   private mutating func giveUp(_ index: Int) -> CodedError {
@@ -217,9 +233,13 @@ public struct TraceSession: ~Copyable {
 
   /// Lets a stopped thread run, still seized and attended.
   public mutating func resume(_ tid: pid_t, holdingFaults: Bool = false) {
-    guard let index = indexes[tid], tracees[index].state == .stopped else { return }
-    if tracees[index].registersChanged { ul_set_registers(tid, &tracees[index].registers.raw) }
-    ul_continue(tid, tracees[index].signal)
+    guard let index = indexes[tid], !tracees[index].isRunning, tracees[index].state != .gone else { return }
+    if tracees[index].state == .groupStopped {
+      ul_listen(tid)
+    } else {
+      if tracees[index].registersChanged { ul_set_registers(tid, &tracees[index].registers.raw) }
+      ul_continue(tid, tracees[index].signal)
+    }
     tracees[index].signal = 0
     tracees[index].state = .attended
     ul_attend(tid, Int32(holdingFaults ? UL_ATTEND_HOLD_FAULTS : UL_ATTEND_SERVE))
@@ -237,8 +257,10 @@ public struct TraceSession: ~Copyable {
   mutating func remove(_ index: Int) {
     indexes[tracees[index].tid] = nil
     let last = tracees.removeLast()
+    tids.removeLast()
     if index < tracees.count {
       tracees[index] = last
+      tids[index] = last.tid
       indexes[last.tid] = index
     }
   }
@@ -249,25 +271,35 @@ public struct TraceSession: ~Copyable {
     for tid in held { release(tid) }
   }
 
+  /// A thread of ours that executed another program goes on as the leader, still traced, under a number that we may not have.
+  private func letGoOfNewProgram() {
+    if indexes[pid] == nil && ul_interrupt(pid) >= 0 { ul_attend(pid, Int32(UL_ATTEND_LET_GO)) }
+  }
+
   static func detach(_ tracee: Tracee) {
-    guard tracee.state == .stopped else { return }
+    guard tracee.state == .stopped || tracee.state == .groupStopped else { return }
     if tracee.registersChanged {
       var raw = tracee.registers.raw
       ul_set_registers(tracee.tid, &raw)
     }
-    ul_detach(tracee.tid, tracee.signal)
+    detach(tracee.tid, tracee.signal)
+  }
+
+  /// One that was killed while it was stopped is collected when it has ended.
+  private static func detach(_ tid: pid_t, _ signal: Int32) {
+    if ul_detach(tid, signal) < 0 { ul_attend(tid, Int32(UL_ATTEND_LET_GO)) }
   }
 
   /// Last resort, when an error ends the session: running threads are detached by the attendant at their next stop.
   static func letGo(_ tracees: [Tracee]) {
     for tracee in tracees {
       switch tracee.state {
-      case .stopped: detach(tracee)
+      case .stopped, .groupStopped: detach(tracee)
       case .attended, .seized:
         var held = ul_wait_status()
         if tracee.state == .attended { ul_unattend(tracee.tid, &held) }
         if held.kind == UL_WAIT_STOPPED {
-          ul_detach(tracee.tid, held.event == 0 ? held.signal : 0)
+          detach(tracee.tid, held.event == 0 ? held.signal : 0)
         } else if held.kind == UL_WAIT_NOTHING {
           ul_attend(tracee.tid, Int32(UL_ATTEND_LET_GO))
           ul_interrupt(tracee.tid)

@@ -16,6 +16,13 @@ extension CodedError {
       data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
   }
 
+  static func unlistable(_ pid: pid_t, errno number: Int32) -> CodedError {
+    CodedError(
+      .processPermission, "cannot list the threads of process \(pid): \(errnoText(number))",
+      hint: number == EMFILE ? "close handles, or raise the limit of open files (`ulimit -n`)" : nil,
+      data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
+  }
+
   static func unstoppable(_ tid: pid_t, of pid: pid_t) -> CodedError {
     let state = ThreadList.state(of: tid, in: pid).map { String(UnicodeScalar($0)) } ?? "?"
     return CodedError(
@@ -25,7 +32,7 @@ extension CodedError {
 
   /// Why PTRACE_SEIZE said EPERM or ESRCH: told apart by /proc/PID/status.
   static func seizeRefused(_ tid: pid_t, of pid: pid_t, errno number: Int32) -> CodedError {
-    if number == ESRCH { return .gone(pid) }
+    if number == ESRCH || number == ECHILD { return .gone(pid) }
     if let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192),
       let tracer = ProcFile.field("TracerPid", of: status).flatMap(ProcFile.decimal), tracer != 0
     {

@@ -23,6 +23,11 @@ enum { UL_EVENT_STOP = 128 };
 
 /* PTRACE_SEIZE with no options: the thread runs on. */
 long ul_seize(pid_t tid);
+/* The same beside threads that are seized already. A program that calls execve meanwhile ends its threads and waits for us
+ * to collect them, and our request waits for the execve: so those of `held` that have ended are collected from SIGALRM's
+ * handler (see ul_watchdog_start), in the middle of the request. -ECHILD: seized, but by then the thread had executed another
+ * program and had become the leader of its process: it is traced under that number now. */
+long ul_seize_reaping(pid_t tid, const pid_t *held, int count);
 long ul_interrupt(pid_t tid);
 /* PTRACE_CONT, PTRACE_DETACH with a signal to deliver (0: none); PTRACE_LISTEN leaves a group-stop as it is. */
 long ul_continue(pid_t tid, int signal);
@@ -70,7 +75,7 @@ uint64_t ul_step_count(void);
 /* The attendant: while a thread is seized and running, its signal stops must be served at once, whatever this program is
  * doing meanwhile (a Lua statement, the prompt). SIGCHLD's handler does it for the threads given to it, on the one thread
  * that owns them. A synchronous fault of a thread attended with `hold_faults` is kept for the caller. */
-enum { UL_ATTEND_MAX = 1024 };
+enum { UL_ATTEND_MAX = 32768 };
 enum { UL_ATTEND_SERVE = 0, UL_ATTEND_HOLD_FAULTS = 1, UL_ATTEND_LET_GO = 2 /* detach at its first stop */ };
 int ul_attend(pid_t tid, int mode);
 /* Takes a thread back; afterwards the caller waits for it itself. Returns UL_WAIT_* of what was held or seen last. */
@@ -80,8 +85,9 @@ int ul_attended(pid_t tid, struct ul_wait_status *held);
 /* Sleeps at most `microseconds`, or until an attended thread reported something. */
 void ul_attend_sleep(unsigned microseconds);
 
-/* Bounds blocking waits: after `microseconds` SIGALRM interrupts them with EINTR, again every millisecond, so that a wait
- * entered late is interrupted too. SIGCHLD is held back meanwhile: the caller waits for each thread itself. */
+/* Bounds blocking waits: after `microseconds`, or 10 ms if that is sooner, SIGALRM interrupts them with EINTR, again every
+ * millisecond, so that a wait entered late is interrupted too. SIGCHLD is held back meanwhile: the caller waits for each
+ * thread itself. */
 void ul_watchdog_start(unsigned microseconds);
 void ul_watchdog_stop(void);
 

@@ -28,6 +28,7 @@ public enum SystemCallRestart: Equatable, Sendable {
     128,  // rt_sigtimedwait
     208, 333,  // io_getevents io_pgetevents
     232, 281, 441,  // epoll_wait epoll_pwait epoll_pwait2
+    426,  // io_uring_enter: says EINTR only when it has submitted nothing
   ]
 
   public init(_ registers: Registers) {
