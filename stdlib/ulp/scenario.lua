@@ -307,8 +307,18 @@ function M.unchanged(pid, before)
   for name in pairs(before.text) do
     if after.text[name] ~= before.text[name] then error(("the text of %s was changed"):format(name), 2) end
   end
-  before.text, after.text = {}, {}
-  M.eq(after, before, "the process was changed")
+  for _, part in ipairs {"files", "descriptors", "threads"} do
+    local differences = {}
+    for key, value in pairs(before[part]) do
+      if after[part][key] ~= value then
+        differences[#differences + 1] = ("%s was %s, is %s"):format(key, value, after[part][key])
+      end
+    end
+    for key, value in pairs(after[part]) do
+      if before[part][key] == nil then differences[#differences + 1] = ("%s is new: %s"):format(key, value) end
+    end
+    if #differences > 0 then error(("the %s of %d changed: %s"):format(part, pid, table.concat(differences, "; ")), 2) end
+  end
 end
 
 -- The tool under test, as a process of its own
