@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,24 @@ uint64_t ul_monotonic_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int ul_urgent(int begin) {
+  static int policy = -1;
+  static struct sched_param before;
+  if (!begin) {
+    if (policy >= 0) sched_setscheduler(0, policy, &before);
+    policy = -1;
+    return 0;
+  }
+  if (policy >= 0) return 1;
+  struct sched_param wanted = {.sched_priority = 1};
+  int found = sched_getscheduler(0);
+  if (found < 0 || sched_getparam(0, &before) < 0) return 0;
+  /* Children started meanwhile (none are) would not inherit it. */
+  if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &wanted) < 0) return 0;
+  policy = found;
+  return 1;
 }
 
 int ul_vdso_descriptor(void) {

@@ -69,6 +69,25 @@ public final class TargetProcess {
     cachedUnwinder?.prepare(map, carrier)
   }
 
+  /// Unwinds what sleeping threads and the given functions look like now, without stopping anything: in the stop, files and
+  /// tables are then in memory. proc(5) tells the place of a thread that is blocked: `NUMBER ARGUMENTS SP PC`.
+  public func rehearse(_ functions: [UInt64], limit: Int = 16) {
+    let unwinder = self.unwinder()
+    var sample = Registers()
+    for tid in ThreadList.read(of: pid).prefix(limit) {
+      guard let text = ProcFile.read("/proc/\(pid)/task/\(tid)/syscall", limit: 256) else { continue }
+      let words = text.split(separator: 0x20).suffix(2).compactMap { $0.count > 2 ? ProcFile.hexadecimal($0.dropFirst(2)) : nil }
+      guard words.count == 2 else { continue }
+      sample.stackPointer = words[0]
+      sample.programCounter = words[1]
+      _ = unwinder.unwind(tid, sample)
+    }
+    for function in functions.prefix(limit) {
+      sample.programCounter = function
+      _ = unwinder.unwind(pid, sample, limit: 2)
+    }
+  }
+
   public var map: MemoryMap {
     if let cachedMap { return cachedMap }
     let map = MemoryMap(of: memory.thread)

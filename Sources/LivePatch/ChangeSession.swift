@@ -138,7 +138,7 @@ final class ChangeSession {
   func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
     let site = runtime.callSite
     while true {
-      let world = try trace.stopWorld(until: deadline)
+      let world = try trace.stopWorld(until: deadline, urgently: true)
       var isReturning = false
       trace.forEachStopped { _, registers in
         if site.isInside(registers) { isReturning = true }

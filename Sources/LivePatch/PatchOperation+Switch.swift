@@ -33,6 +33,10 @@ extension PatchOperation {
     let check = try worldCheck()
     let writes = try arming()
     let unwinder = process.unwinder()
+    if !isRehearsed {
+      process.rehearse(transitions.map { $0.entry + UInt64($0.point_offset) + 2 })
+      isRehearsed = true
+    }
     let deadline = Deadline(afterMicroseconds: options.maxPause ?? PatchOperation.stopLimit)
     let world = try session.stopWorld(until: deadline)
     var committed = false

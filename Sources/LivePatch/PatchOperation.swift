@@ -48,6 +48,8 @@ public final class PatchOperation {
   let known: [LoadedPatch]
   /// Left containers that a thread was in when the operation was settled: address of the patch, and why it stays.
   var occupants: [UInt64: String] = [:]
+  /// Whether the stop has been rehearsed: once is enough.
+  var isRehearsed = false
   /// What staging wrote, to be written back by an abort: address and bytes before.
   var harmlessWrites: [(address: UInt64, bytes: [UInt8])] = []
   public internal(set) var carrierNanoseconds: UInt64 = 0

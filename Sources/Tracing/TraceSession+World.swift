@@ -35,7 +35,10 @@ extension TraceSession {
   ///
   /// All are asked first and then waited for, so that the pause grows by the cost of a stop and not by a scheduling turn
   /// for each thread. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
-  public mutating func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
+  ///
+  /// `urgently`: with real-time priority until `resumeWorld`, where that is allowed; for stops in which no script runs.
+  public mutating func stopWorld(until deadline: Deadline, urgently: Bool = false) throws(CodedError) -> WorldStop {
+    if urgently { ul_urgent(1) }
     ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
     defer { ul_watchdog_stop() }
     var began = Deadline.now
@@ -69,6 +72,7 @@ extension TraceSession {
 
   /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
   public mutating func resumeWorld(keepingRight: Bool = true) {
+    defer { ul_urgent(0) }
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]

@@ -91,4 +91,8 @@ void ul_attend_sleep(unsigned microseconds);
 void ul_watchdog_start(unsigned microseconds);
 void ul_watchdog_stop(void);
 
+/* Real-time priority for the length of a world-stop, where the caller may have it: while threads stand still nobody else's
+ * work should come before ours. 1: begin (returns 1 when granted), 0: back to what was before. sched_setscheduler(2). */
+int ul_urgent(int begin);
+
 #endif
