@@ -38,7 +38,7 @@ extension PatchOperation {
       isRehearsed = true
     }
     let deadline = Deadline(afterMicroseconds: options.maxPause ?? PatchOperation.stopLimit)
-    let world = try session.stopWorld(until: deadline)
+    let world = try stopWorld(session, deadline, options)
     var committed = false
     var failure: CodedError?
     var blockers: [Blocker] = []
@@ -56,6 +56,14 @@ extension PatchOperation {
     if committed { phase = .switched }
     if let failure { throw failure }
     return SwitchOutcome(switched: committed, blockers: blockers, pauseNanoseconds: pause, threadCount: world.threadCount)
+  }
+
+  /// Within an operator's `maxPause`, a thread that does not stand in time is a pause that would be too long.
+  private func stopWorld(_ session: ChangeSession, _ deadline: Deadline, _ options: SwitchOptions) throws(CodedError) -> WorldStop {
+    do { return try session.stopWorld(until: deadline) } catch {
+      guard error.code == .processUnstoppable, options.maxPause ?? .max < PatchOperation.stopLimit else { throw error }
+      throw tooLong(options)
+    }
   }
 
   private func findBlockers(
@@ -83,7 +91,7 @@ extension PatchOperation {
 
   private func tooLong(_ options: SwitchOptions) -> CodedError {
     CodedError(
-      .switchPause, "process \(process.pid): checking took longer than \(options.maxPause ?? 0) us; nothing was switched",
+      .switchPause, "process \(process.pid): stopping and checking took longer than \(options.maxPause ?? 0) us; nothing was switched",
       data: ["pid": .integer(Int64(process.pid)), "max_pause_us": .integer(Int64(options.maxPause ?? 0))])
   }
 
