@@ -171,6 +171,14 @@ long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count) {
   return result < 0 ? -errno : result;
 }
 
+long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pieces, size_t count) {
+  struct iovec to = {local, (size_t)pieces * count}, from[UL_VM_PIECES];
+  if (pieces > UL_VM_PIECES) return -EINVAL;
+  for (int i = 0; i < pieces; i++) from[i] = (struct iovec){(void *)addresses[i], count};
+  ssize_t result = process_vm_readv(pid, &to, 1, from, (unsigned long)pieces, 0);
+  return result < 0 ? -errno : result;
+}
+
 long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count) {
   ul_step();
   struct iovec from = {(void *)local, count}, to = {(void *)remote, count};

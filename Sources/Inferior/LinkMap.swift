@@ -76,7 +76,7 @@ struct LinkMapReader {
       throw CodedError(.processStatic, "process \(pid) (\(printable(executable))) is statically linked or still starting", data: ["pid": .integer(Int64(pid))])
     }
     // struct r_debug: int version, pad; link_map *r_map; ...
-    var node = try memory.load(debug + 8, as: UInt64.self)
+    var node = try memory.load(debug &+ 8, as: UInt64.self)
     var libraries: [LoadedLibrary] = []
     var seen: Set<UInt64> = []
     while node != 0 {

@@ -40,6 +40,8 @@ public struct LoadedPatch: Sendable {
 
 extension PulpRuntime {
   static let patchLimit = 65536
+  /// Of all patches together: the pool has 8192 stubs, and retired patches keep their units.
+  static let unitLimit = 1 << 20
 
   /// All containers the journal knows, newest first: in force, staged, retired. The list is the target's own memory:
   /// bounded, and a cycle is `runtime.corrupt`.
@@ -47,10 +49,13 @@ extension PulpRuntime {
     var patches: [LoadedPatch] = []
     var node = try memory.load(ext.patches, as: UInt64.self)
     var seen: Set<UInt64> = []
+    var unitCount = 0
     while node != 0 {
       guard seen.insert(node).inserted, seen.count <= PulpRuntime.patchLimit else { throw corrupt("its patch list is a cycle or too long") }
       let raw = try memory.load(node, as: pulp_patch.self)
       guard raw.magic == PULP_PATCH_MAGIC else { throw corrupt("its patch list leads nowhere") }
+      unitCount += Int(raw.unit_count)
+      guard unitCount <= PulpRuntime.unitLimit else { throw corrupt("its patches have too many functions") }
       patches.append(try decode(raw, at: node))
       node = raw.next
     }
@@ -58,9 +63,10 @@ extension PulpRuntime {
   }
 
   private func decode(_ raw: pulp_patch, at address: UInt64) throws(CodedError) -> LoadedPatch {
-    guard raw.unit_count <= 1 << 20, raw.container_start <= raw.container_end, raw.target_build_id_size <= PULP_BUILD_ID_MAX
+    guard raw.container_start <= raw.container_end, raw.target_build_id_size <= PULP_BUILD_ID_MAX
     else { throw corrupt("a patch record is malformed") }
     let units = try memory.load(raw.record.units, count: Int(raw.unit_count), as: pulp_unit.self)
+    guard units.allSatisfy({ isCode($0.patched_addr) && $0.point_offset <= 4 }) else { throw corrupt("a patched function is malformed") }
     let name = try memory.cstring(raw.record.lib_name, limit: 4096)
     let path = try memory.cstring(raw.record.container_name, limit: 4096)
     return LoadedPatch(

@@ -65,7 +65,7 @@ final class ChangeSession {
     ignoringSeccomp: Bool = false, maxCarrier: UInt64? = nil
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
-    try checkIdle(site)
+    try checkIdle()
     let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, ignoringSeccomp: ignoringSeccomp)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
@@ -113,7 +113,8 @@ final class ChangeSession {
   }
 
   /// A call that an earlier tool began may still run, on the only call stack. Its thread's registers tell for sure.
-  private func checkIdle(_ site: CallSite) throws(CodedError) {
+  func checkIdle() throws(CodedError) {
+    let site = runtime.callSite
     let mailbox = try process.memory.load(site.mailbox, as: pulp_mailbox.self)
     let state = mailbox.state
     guard state == UInt32(PULP_CALL_ARMED.rawValue) || state == UInt32(PULP_CALL_RUNNING.rawValue),

@@ -103,10 +103,13 @@ extension PatchOperation {
   public func abort(timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
     let session = try openSession(.staged)
     defer { self.session = nil }
+    // A switch that failed in the middle and could not take its writes back: entries may lead to the slots.
+    let operation = try runtime.operation()
+    guard operation.state == UInt32(PULP_OP_STAGED.rawValue) else { throw runtime.pending(operation) }
     let settler = Settler(runtime, transitions: transitions, universe: universe)
     try settler.withdraw(session, loaded: loaded, left: left)
     phase = .aborted
-    for write in harmlessWrites.reversed() { try runtime.memory.writeText(write.bytes, to: write.address) }
+    try takeBackHarmlessWrites()
     var outcomes: [UnloadOutcome] = []
     for patch in loaded { outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout)) }
     carrierNanoseconds = session.carrierNanoseconds

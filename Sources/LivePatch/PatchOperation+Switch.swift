@@ -82,11 +82,18 @@ extension PatchOperation {
     return blockers
   }
 
-  /// The point of no return is the last line: before it all is old, after it all is new.
+  /// The point of no return is the store of the universe: before it all is old, after it all is new. When something fails
+  /// before it, the entries are as they were and the operation is only staged again.
   private func commit(_ session: ChangeSession, _ writes: EntryWrites) throws(CodedError) {
+    try writes.verify(runtime.memory)
     try session.setOperationState(PULP_OP_ARMING)
-    try writes.carryOut(runtime.memory)
-    try runtime.memory.store(universe, to: runtime.ext.universe)
+    do throws(CodedError) {
+      try writes.writeAll(runtime.memory)
+      try runtime.memory.store(universe, to: runtime.ext.universe)
+    } catch {
+      if writes.takeBack(runtime.memory) { try session.setOperationState(PULP_OP_STAGED) }
+      throw error
+    }
   }
 
   private func tooLong(_ options: SwitchOptions) -> CodedError {
@@ -104,6 +111,7 @@ extension PatchOperation {
     for transition in transitions {
       let entry = transition.entry
       let bytes = try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
+      writes.expect(bytes, at: entry)
       switch EntryForm(bytes) {
       case .armed: writes.field(at: entry - 8, runtime.stub(transition.slot))
       case .prepared(let pointOffset, _, _):

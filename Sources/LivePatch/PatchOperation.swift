@@ -50,8 +50,8 @@ public final class PatchOperation {
   var occupants: [UInt64: String] = [:]
   /// Whether the stop has been rehearsed: once is enough.
   var isRehearsed = false
-  /// What staging wrote, to be written back by an abort: address and bytes before.
-  var harmlessWrites: [(address: UInt64, bytes: [UInt8])] = []
+  /// What staging wrote, to be written back by an abort.
+  private var harmlessWrites: [HarmlessWrite] = []
   public internal(set) var carrierNanoseconds: UInt64 = 0
   /// The longest and the last world-stop, tracer's clock.
   public internal(set) var pauseNanoseconds: UInt64 = 0
@@ -103,6 +103,8 @@ public final class PatchOperation {
     let session = try ChangeSession(runtime)
     let deadline = Deadline(afterMicroseconds: options.timeout)
     try checkUnchanged(plan, runtime)
+    // A call that an earlier ulpsh began may still read its request.
+    try session.checkIdle()
     let request = try StageRequest(plan, token: Deadline.now, tool: getpid())
     try runtime.memory.write(request.bytes, to: runtime.ext.request)
     let answer: ChangeSession.Answer
@@ -209,15 +211,30 @@ public final class PatchOperation {
       guard case .prepared(let pointOffset, let mergesNops, _) = EntryForm(bytes) else { continue }
       let padding = entry - UInt64(EntryForm.padding)
       let paddingStart = EntryForm.before - EntryForm.padding
-      harmlessWrites.append((padding, Array(bytes[paddingStart..<EntryForm.before])))
-      try runtime.memory.writeText(EntryForm.paddingBytes(target: runtime.stub(transition.slot)), to: padding)
-      if mergesNops {
-        let point = entry + UInt64(pointOffset)
-        harmlessWrites.append((point, [0x90]))
-        try runtime.memory.writeText([EntryForm.mergedNop], to: point)
-      }
+      let written = EntryForm.paddingBytes(target: runtime.stub(transition.slot))
+      let point = mergesNops ? entry + UInt64(pointOffset) : nil
+      harmlessWrites.append(
+        HarmlessWrite(padding: padding, before: Array(bytes[paddingStart..<EntryForm.before]), written: written, mergedPoint: point))
+      try runtime.memory.writeText(written, to: padding)
+      if let point { try runtime.memory.writeText([EntryForm.mergedNop], to: point) }
     }
   }
+
+  /// Puts back what staging wrote, where it still is: the program may have unloaded the library, and other code be there now.
+  func takeBackHarmlessWrites() throws(CodedError) {
+    for write in harmlessWrites.reversed() {
+      guard runtime.memory.readPrefix(write.padding, count: write.written.count) == write.written else { continue }
+      if let point = write.mergedPoint { try runtime.memory.writeText([0x90], to: point) }
+      try runtime.memory.writeText(write.before, to: write.padding)
+    }
+  }
+}
+
+/// A padding that was written while its entry was not armed, and the point where two nops were merged into one.
+private struct HarmlessWrite {
+  let padding: UInt64
+  let before, written: [UInt8]
+  let mergedPoint: UInt64?
 }
 
 extension PulpRuntime {

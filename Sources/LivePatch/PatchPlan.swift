@@ -176,7 +176,7 @@ public struct PatchPlanner {
     }
     if symbol?.isIndirect == true { throw refuse(.entryIndirect, "is an IFUNC") }
     let before = UInt64(EntryForm.before)
-    let bytes = try process.memory.read(entry - before, count: EntryForm.before + EntryForm.after)
+    let bytes = try process.memory.read(entry &- before, count: EntryForm.before + EntryForm.after)
     let form = EntryForm(bytes)
     let pointOffset: UInt32
     switch form {

@@ -74,9 +74,13 @@ public final class PulpRuntime {
   func transitions(of operation: pulp_operation) throws(CodedError) -> [pulp_transition] {
     guard operation.transition_count <= PULP_POOL_COUNT else { throw corrupt("its operation has \(operation.transition_count) transitions") }
     let found = try memory.load(ext.transitions, count: Int(operation.transition_count), as: pulp_transition.self)
-    guard found.allSatisfy({ $0.slot < PULP_POOL_COUNT && $0.point_offset <= 4 }) else { throw corrupt("a transition is malformed") }
+    guard found.allSatisfy({ $0.slot < PULP_POOL_COUNT && $0.point_offset <= 4 && isCode($0.entry) && isCode($0.old_target) && isCode($0.new_target) })
+    else { throw corrupt("a transition is malformed") }
     return found
   }
+
+  /// Whether an address out of the process's memory can be one of code at all: arithmetic with it is safe then.
+  func isCode(_ address: UInt64) -> Bool { address >= 4096 && address < 1 << 56 }
 
   /// The text that stage and unload left in the mailbox.
   func mailboxText(_ mailbox: pulp_mailbox) -> String {

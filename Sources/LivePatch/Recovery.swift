@@ -71,7 +71,7 @@ private struct Recovery {
       return try afterStaging()
     case UInt32(PULP_OP_STAGING.rawValue):
       // A forked child: the loading thread does not exist here, and what it had half loaded must not be touched.
-      try session.setOperationState(PULP_OP_IDLE)
+      try clear(operation)
       return outcome(.copied, .cleared, operation, [])
     default:
       return try settle(operation)
@@ -92,10 +92,8 @@ private struct Recovery {
       let mailbox = try runtime.memory.load(site.mailbox, as: pulp_mailbox.self)
       let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
       // A call that was left by force, or whose thread has ended, never comes back: clear what it began.
-      if mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { return try session.setOperationState(PULP_OP_IDLE) }
-      if !ThreadList.read(of: runtime.process.pid).contains(tid) {
-        return try session.setOperationState(PULP_OP_IDLE)
-      }
+      let hasEnded = !ThreadList.read(of: runtime.process.pid).contains(tid)
+      if hasEnded || mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { return try clear(operation) }
       if deadline.hasPassed {
         throw CodedError(
           .callBusy, "the container of an earlier ulpsh is still being loaded in thread \(tid) of process \(runtime.process.pid)",
@@ -103,6 +101,17 @@ private struct Recovery {
       }
       usleep(1000)
     }
+  }
+
+  /// Forgets an operation whose staging never came to its end. A mark that stayed would come into force with the universe of
+  /// the next operation.
+  private func clear(_ operation: pulp_operation) throws(CodedError) {
+    let patches = try runtime.loadedPatches()
+    let current = try runtime.operation()
+    let settler = Settler(runtime, transitions: try runtime.transitions(of: current), universe: operation.universe, isCommitted: false)
+    try settler.withdraw(
+      session, loaded: patches.filter { $0.appliedUniverse == operation.universe },
+      left: patches.filter { $0.revertedUniverse == operation.universe })
   }
 
   private func afterStaging() throws(CodedError) -> RecoveryOutcome {

@@ -29,8 +29,8 @@ struct Settler {
     var writes = EntryWrites()
     for transition in transitions {
       let entry = transition.entry
-      let bytes = try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
-      guard case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
+      guard let bytes = try entryBytes(entry), case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
+      writes.expect(bytes, at: entry)
       let wanted = target(transition)
       if wanted == entry + UInt64(pointOffset) + 2 {
         writes.point(at: entry + UInt64(pointOffset), EntryForm.disarmed)
@@ -39,6 +39,16 @@ struct Settler {
       }
     }
     return writes
+  }
+
+  /// Nil when nothing is there any more: the program has unloaded the library.
+  private func entryBytes(_ entry: UInt64) throws(CodedError) -> [UInt8]? {
+    do throws(CodedError) {
+      return try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
+    } catch {
+      if error.code == .memoryUnreadable { return nil }
+      throw error
+    }
   }
 
   /// After the entries are settled and every thread has been rewound: slots are unreachable, the lists can follow.
@@ -108,7 +118,7 @@ struct Settler {
     while record != 0 {
       guard records.count < PulpRuntime.patchLimit else { throw runtime.corrupt("its list of applied patches is a cycle") }
       records.append(record)
-      record = try runtime.memory.load(record + next, as: UInt64.self)
+      record = try runtime.memory.load(record &+ next, as: UInt64.self)
     }
     return records
   }

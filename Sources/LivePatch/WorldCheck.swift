@@ -59,8 +59,16 @@ struct WorldCheck {
       return found.entry != 0 ? found.entry : nil
     }
     guard let place = place(near: pc) else { return nil }
-    if pc >= place.entry - UInt64(EntryForm.padding) && pc < place.entry { return place.entry }
-    return pc == place.point + 1 ? place.entry : nil
+    let isInPadding = pc >= place.entry - UInt64(EntryForm.padding) && pc < place.entry
+    guard isInPadding || pc == place.point + 1 else { return nil }
+    return try isOurs(place) ? place.entry : nil
+  }
+
+  /// The journal remembers libraries that the program has unloaded: other code may stand there now, and a thread in that is
+  /// none of our business. Asked only of the few threads that are where one could be in transit.
+  private func isOurs(_ place: Place) throws(CodedError) -> Bool {
+    let padding = place.entry - UInt64(EntryForm.padding)
+    return runtime.memory.readPrefix(padding, count: EntryForm.jumpSlot.count) == EntryForm.jumpSlot
   }
 
   /// The place whose padding or entry bytes could contain the address.

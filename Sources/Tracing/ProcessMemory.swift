@@ -41,6 +41,30 @@ public final class ProcessMemory {
     }
   }
 
+  /// Pieces of `count` bytes each from many places, one after the other: one system call for a thousand of them.
+  public func read(_ addresses: [UInt64], each count: Int) throws(CodedError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var first = 0
+    while first < addresses.count {
+      let part = addresses[first..<min(first + Int(UL_VM_PIECES), addresses.count)]
+      bytes += try readPieces(Array(part), count)
+      first += part.count
+    }
+    return bytes
+  }
+
+  private func readPieces(_ addresses: [UInt64], _ count: Int) throws(CodedError) -> [UInt8] {
+    let size = addresses.count * count
+    let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
+      initialized = max(0, ul_vm_read_pieces(thread, buffer.baseAddress, addresses, Int32(addresses.count), count))
+    }
+    if bytes.count == size { return bytes }
+    // Something cannot be read, or the thread has ended: one by one it will be seen what.
+    var all: [UInt8] = []
+    for address in addresses { all += try read(address, count: count) }
+    return all
+  }
+
   /// A value of trivial type `Value` at `address`, byte for byte.
   public func load<Value: BitwiseCopyable>(_ address: UInt64, as type: Value.Type) throws(CodedError) -> Value {
     var got = 0

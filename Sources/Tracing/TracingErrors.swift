@@ -41,13 +41,28 @@ extension CodedError {
     return .permission(pid, "trace", errno: number)
   }
 
+  /// By the program's file: a script that names ulpsh in its first line goes by the script's name.
+  private static func isUlpsh(_ tracer: pid_t) -> Bool {
+    var other = stat()
+    var own = stat()
+    guard stat("/proc/\(tracer)/exe", &other) == 0, stat("/proc/self/exe", &own) == 0 else { return false }
+    return other.st_ino == own.st_ino && other.st_dev == own.st_dev || executableName(tracer) == "ulpsh"
+  }
+
+  private static func executableName(_ pid: pid_t) -> String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/\(pid)/exe", &buffer, buffer.count - 1)
+    let path = buffer.prefix(max(0, length)).map { UInt8(bitPattern: $0) }
+    return String(decoding: path.split(separator: 0x2f).last ?? [], as: UTF8.self)
+  }
+
   /// The process has a tracer. When that is another ulpsh, it is an operation in progress, not a debugger.
   public static func traced(_ pid: pid_t, by tracer: pid_t) -> CodedError {
     let name = ProcFile.read("/proc/\(tracer)/comm", limit: 64).map { printable(String(decoding: $0.dropLast(), as: UTF8.self)) } ?? "?"
     let data: KeyValuePairs<String, DiagnosticValue> = [
       "pid": .integer(Int64(pid)), "tracer": .integer(Int64(tracer)), "tracer_comm": .text(name),
     ]
-    if name == "ulpsh" || name == "ulp" {
+    if isUlpsh(tracer) {
       return CodedError(.operationBusy, "process \(pid) is being changed by ulpsh (process \(tracer))", data: data)
     }
     let hint = name == "gdb" ? "in that gdb say `detach`, then try again" : "end or detach \(name) (process \(tracer)) and try again"

@@ -55,6 +55,9 @@ long ul_wait(pid_t tid, int block, struct ul_wait_status *status);
 
 /* Copies between processes without stopping them. Partial copies are reported by the returned count. */
 long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count);
+/* `count` bytes from each of `pieces` (at most UL_VM_PIECES) addresses, one after the other. */
+enum { UL_VM_PIECES = 1024 /* IOV_MAX */ };
+long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pieces, size_t count);
 long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count);
 /* Forced write through an open /proc/PID/mem: works on read-only text (a private copy of the page is made). */
 long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count);

@@ -21,6 +21,8 @@ enum EntryForm: Equatable {
   static let padding = 14
   static let before = 32
   static let after = 8
+  /// From the first byte of the padding to the last of the point, with an `endbr64` between them.
+  static let extent = padding + 6
   static let jumpSlot: [UInt8] = [0xff, 0x25, 0, 0, 0, 0]
   static let endbr64: [UInt8] = [0xf3, 0x0f, 0x1e, 0xfa]
   static let mergedNop: UInt8 = 0x66
