@@ -51,6 +51,11 @@ long ul_continue(pid_t tid, int signal) { return request(PTRACE_CONT, tid, NULL,
 long ul_detach(pid_t tid, int signal) { return request(PTRACE_DETACH, tid, NULL, (void *)(long)signal); }
 long ul_listen(pid_t tid) { return request(PTRACE_LISTEN, tid, NULL, NULL); }
 
+long ul_continue_to_system_call(pid_t tid, int signal) {
+  long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
+  return result < 0 ? result : request(PTRACE_SYSCALL, tid, NULL, (void *)(long)signal);
+}
+
 long ul_get_registers(pid_t tid, struct user_regs_struct *registers) {
   return request(PTRACE_GETREGS, tid, NULL, registers);
 }

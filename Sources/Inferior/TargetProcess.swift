@@ -148,6 +148,15 @@ public final class TargetProcess {
     return nil
   }
 
+  /// Whether the first definition of a name is a GNU indirect function: its address is that of a function that returns the
+  /// address of the implementation.
+  public func isIndirect(_ name: String) throws(CodedError) -> Bool {
+    for library in try libraries() {
+      if let symbol = try? library.image.symbols().symbol(named: name), symbol.isDefined { return symbol.kind == .indirectFunction }
+    }
+    return false
+  }
+
   /// What an address belongs to: library, function and offset.
   public func describe(_ address: UInt64) -> (library: String, symbol: String?, offset: UInt64)? {
     guard let library = try? library(containing: address) else { return nil }

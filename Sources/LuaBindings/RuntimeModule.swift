@@ -150,7 +150,17 @@ enum RuntimeModule {
     let options = try arguments.options(3, ["timeout", "thread"])
     let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 1_000_000
     let thread = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
-    let answer = try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread)
+    func call(_ function: UInt64, _ values: [UInt64]) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
+      let hasRuntime = try target.libraries().contains { $0.name.hasPrefix("libpulp.so") }
+      return hasRuntime
+        ? try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread)
+        : try target.bareCall(function, values, until: Deadline(afterMicroseconds: timeout), only: thread)
+    }
+    var address = function
+    if case .bytes(let name) = arguments.value(1), try target.isIndirect(String(decoding: name, as: UTF8.self)) {
+      address = try call(function, []).value
+    }
+    let answer = try call(address, values)
     return .values(answer.value, microseconds(answer.nanoseconds), Int64(answer.carrier))
   }
 

@@ -33,6 +33,8 @@ long ul_interrupt(pid_t tid);
 long ul_continue(pid_t tid, int signal);
 long ul_detach(pid_t tid, int signal);
 long ul_listen(pid_t tid);
+/* Runs on to the next entry into or exit from a system call; such stops have signal SIGTRAP | 0x80. */
+long ul_continue_to_system_call(pid_t tid, int signal);
 long ul_get_registers(pid_t tid, struct user_regs_struct *registers);
 long ul_set_registers(pid_t tid, const struct user_regs_struct *registers);
 /* The XSAVE image in standard form; returns its size in bytes. */
