@@ -18,6 +18,7 @@ local function core() return require "ulp.core" end
 --- `ulp/NAME.lua`, or that module's table (or function) itself.
 --- @type table<string, string>
 local home = {
+  container = "ulp.core",
   processes = "ulp.inventory",
   patches = "ulp.inventory",
   messages = "ulp.inventory",

@@ -8,6 +8,8 @@ public struct Installation: Sendable {
   public let stdlib: String?
   /// The runtime to be preloaded; nil if none was found.
   public let runtime: String?
+  /// Lua modules that were compiled when the program was built or installed; nil if there are none.
+  public let compiled: String?
 
   /// Looks for the parts of the running program.
   ///
@@ -17,15 +19,17 @@ public struct Installation: Sendable {
     let executable = realPath("/proc/self/exe") ?? "/usr/bin/ulpsh"
     let directory = parent(executable)
     let trusted = geteuid() == getuid() && getegid() == getgid()
+    let chosen = trusted ? environment("ULPSH_STDLIB") : nil
     return Installation(
       executable: executable,
-      stdlib: (trusted ? environment("ULPSH_STDLIB") : nil) ?? findStdlib(from: directory),
-      runtime: (trusted ? environment("ULPSH_RUNTIME") : nil) ?? findRuntime(from: directory))
+      stdlib: chosen ?? findStdlib(from: directory),
+      runtime: (trusted ? environment("ULPSH_RUNTIME") : nil) ?? findRuntime(from: directory),
+      compiled: chosen == nil ? findCompiled(from: directory) : nil)
   }
 
-  /// package.path: the stdlib, then the distribution's Lua modules. Never the current directory.
+  /// package.path: what is compiled, the stdlib, then the distribution's Lua modules. Never the current directory.
   public var searchPath: String {
-    let directories = [stdlib, "/usr/share/lua/5.4", "/usr/local/share/lua/5.4"].compactMap(\.self)
+    let directories = [compiled, stdlib, "/usr/share/lua/5.4", "/usr/local/share/lua/5.4"].compactMap(\.self)
     return directories.map { "\($0)/?.lua;\($0)/?/init.lua" }.joined(separator: ";")
   }
 
@@ -41,6 +45,10 @@ public struct Installation: Sendable {
 
   private static func findRuntime(from directory: String) -> String? {
     [directory + "/libpulp.so", parent(directory) + "/lib/ulpsh/libpulp.so.0"].first(where: isReadable)
+  }
+
+  private static func findCompiled(from directory: String) -> String? {
+    [directory + "/compiled", parent(directory) + "/lib/ulpsh/compiled"].first(where: isReadable)
   }
 
   private static func environment(_ name: String) -> String? {

@@ -13,6 +13,12 @@ local function lines_of(path)
   return lines
 end
 
+--- The source file of a module of the standard library.
+--- @param name string? with `/` or `.` between its parts
+local function source_of(name)
+  return name and core.stdlib_path and ("%s/%s.lua"):format(core.stdlib_path, (name:gsub("%.", "/")))
+end
+
 --- `---` comment lines as text: tags in words, code fences left out.
 local function readable(comments)
   local text = {}
@@ -54,7 +60,9 @@ end
 --- The signature and comment of a Lua function.
 local function describe_lua(f)
   local info = debug.getinfo(f, "S")
-  local lines = info.source:sub(1, 1) == "@" and lines_of(info.source:sub(2))
+  local path = info.source:match "^@(.*)$"
+  -- Compiled code names the file that it was made of, which an installation that was moved has elsewhere.
+  local lines = lines_of(path) or path and lines_of(source_of(path:match "/stdlib/(.*)%.lua$"))
   if not lines or not lines[info.linedefined] then return nil end
   local signature = lines[info.linedefined]:match "function%s*(.*)$" or "function"
   return signature, comment_above(lines, info.linedefined)
@@ -99,7 +107,7 @@ Ctrl-C        stops a statement, Ctrl-D leaves]]
 local function describe_module(t)
   for name, module in pairs(package.loaded) do
     if rawequal(module, t) then
-      local lines = lines_of(package.searchpath(name, package.path))
+      local lines = lines_of(source_of(name)) or lines_of(package.searchpath(name, package.path))
       return name, lines and comment_at_top(lines)
     end
   end
