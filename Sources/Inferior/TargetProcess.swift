@@ -16,6 +16,8 @@ public final class TargetProcess {
   public let executable: String
   private let pidDescriptor: Int32
   private var cachedMap: MemoryMap?
+  /// When the libraries were read, nanoseconds of CLOCK_MONOTONIC.
+  private var readAt: UInt64 = 0
   private var cachedLibraries: [LoadedLibrary]?
   private var cachedUnwinder: StackUnwinder?
   private var cachedHazards: CarrierHazards?
@@ -52,6 +54,12 @@ public final class TargetProcess {
   }
 
   // MARK: - What is mapped
+
+  /// Forgets what was read of mappings and libraries, unless that was a moment ago: the steps of one operation follow one
+  /// another within a millisecond, and each looks at them.
+  public func refreshIfOld() {
+    if Deadline.now &- readAt > 2_000_000 { refresh() }
+  }
 
   /// Forgets what was read of mappings and libraries: both change while the process runs.
   public func refresh() {
@@ -103,6 +111,7 @@ public final class TargetProcess {
       do {
         let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
         cachedLibraries = libraries
+        readAt = Deadline.now
         return libraries
       } catch {
         // The program may be loading or unloading something this very moment: list and mappings then disagree.

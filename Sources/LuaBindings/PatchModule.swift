@@ -53,7 +53,7 @@ enum PatchModule {
       let process = try arguments.object(1, ProcessHandle.self)
       let containers = try arguments.isAbsent(2) ? [] : list(try arguments.table(2))
       let target = try process.open()
-      target.refresh()
+      target.refreshIfOld()
       let reverts = try arguments.isAbsent(3) ? [] : identifiers(try arguments.table(3))
       let planner = try PatchPlanner(try PulpRuntime(in: target))
       return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))

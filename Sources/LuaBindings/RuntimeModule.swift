@@ -31,7 +31,7 @@ enum RuntimeModule {
   static func extend(_ process: LuaClass<ProcessHandle>) {
     process.query("runtime") { handle, _ in
       let target = try handle.open()
-      target.refresh()
+      target.refreshIfOld()
       return LuaBox(RuntimeHandle(handle, try PulpRuntime(in: target)))
     }
     process.method("switch", "operation", "options") { _, arguments in
