@@ -188,12 +188,13 @@ public struct TraceSession: ~Copyable {
     var changed = registers.repeating(.interrupted)
     if let timeout = TimedRestart.timeout(of: registers), let number = registers.systemCall {
       let tid = tracees[index].tid
-      if let earlier = timedRestarts[tid], earlier.systemCall == number,
-        earlier.programCounter == registers.programCounter
+      let earlier = timedRestarts[tid]
+      let waited = Int64((Deadline.now - (earlier?.since ?? 0)) / 1_000_000)
+      // What was issued again longer ago than its timeout has ended by itself: this is another call.
+      if let earlier, earlier.systemCall == number, earlier.programCounter == registers.programCounter,
+        waited < Int64(earlier.timeoutMilliseconds)
       {
-        let waited = (Deadline.now - earlier.since) / 1_000_000
-        let rest = max(0, Int64(earlier.timeoutMilliseconds) - Int64(waited))
-        changed.raw.r10 = UInt64(rest)
+        changed.raw.r10 = UInt64(Int64(earlier.timeoutMilliseconds) - waited)
       } else {
         timedRestarts[tid] = TimedRestart(
           systemCall: number, programCounter: registers.programCounter, since: Deadline.now, timeoutMilliseconds: timeout)
