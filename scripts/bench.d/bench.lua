@@ -1,120 +1,267 @@
---- The figures of the design's chapter 9 that this release promises: medians and ratios from one run on one machine, the
---- compared programs taking turns. usage: ulpsh bench.lua DIRECTORY ROUNDS, with the built targets in ULPSH_TARGETS
+--- Speed and memory: medians and ratios from one run on one machine, the compared programs taking turns.
+---
+--- usage: ulpsh bench.lua LOAD ROUNDS [--json], with the built targets in ULPSH_TARGETS. LOAD is load.c's program.
 local ulp = require "ulp"
 local core = require "ulp.core"
 local t = require "ulp.scenario"
 
-local directory, rounds = arg[1], tonumber(arg[2])
-local broken = 0
+local load_path, rounds, as_json = arg[1], tonumber(arg[2]), arg[3] == "--json"
+local tool = core.executable_path
+local missed = 0
 
 local function median(values)
   table.sort(values)
   return values[(#values + 1) // 2]
 end
 
---- Prints a figure beside its limit.
-local function figure(name, value, unit, limit)
-  local verdict = ""
-  if limit then
-    verdict = value <= limit and ("  (limit %g)"):format(limit) or ("  MISSED (limit %g)"):format(limit)
-    if value > limit then broken = broken + 1 end
-  end
-  print(("%-58s %9.3f %-4s%s"):format(name, value, unit, verdict))
+-- Output --------------------------------------------------------------------------------------------------------------
+
+local function section(title)
+  if not as_json then print(("\n%-62s %10s %10s %7s  %s"):format(title, "ulpsh", "beside", "ratio", "limit")) end
 end
+
+local function number(value, unit) return value and ("%.4g %s"):format(value, unit) or "" end
+
+--- One line: a figure, what it is compared with, and their ratio. The limit is one of the ratio if there is one.
+local function row(name, unit, value, beside, limit)
+  local ratio = beside and value / beside
+  local over = limit and (ratio or value) > limit
+  if over then missed = missed + 1 end
+  if as_json then
+    print(require "ulp.render.json".line("figure", {
+      name = name, unit = unit, value = value, beside = beside, ratio = ratio, limit = limit, missed = over or false,
+    }))
+    return
+  end
+  print(("  %-60s %10s %10s %7s  %s"):format(name, number(value, unit), number(beside, unit),
+    ratio and ("%.2f"):format(ratio) or "", limit and ("%g%s"):format(limit, over and " MISSED" or "") or ""))
+end
+
+-- Programs from start to end ------------------------------------------------------------------------------------------
 
 --- Milliseconds from the start of a program to its end.
 local function run(command)
   local began = core.clock()
   local child <close> = t.spawn(command)
   repeat local kind = child.raw:wait(0.2) until kind
-  return (core.clock() - began) * 1000, child
+  return (core.clock() - began) * 1000
 end
 
---- Medians of several programs that take turns.
-local function compare(commands, between)
+--- Medians of several programs that take turns; `after(index)` clears up behind each run.
+local function compare(commands, after)
   local times = {}
   for index in ipairs(commands) do times[index] = {} end
   for round = 1, rounds + 3 do
     for index, command in ipairs(commands) do
       local took = run(command)
-      if round > 3 then table.insert(times[index], took) end
-      if between then between() end
+      if round > 3 then table.insert(times[index], took) end -- the first runs fill caches
+      if after then after(index) end
     end
   end
   local medians = {}
   for index, values in ipairs(times) do medians[index] = median(values) end
-  return medians
+  return table.unpack(medians)
 end
 
-local tool = core.executable_path
-
--- Start-up
-local start = compare {{"lua5.4", "-e", ""}, {tool, "-e", ""}}
-figure("lua5.4 -e ''", start[1], "ms")
-figure("ulpsh -e ''", start[2], "ms")
-figure("ratio", start[2] / start[1], "x", 2.5)
-
-local peaks, tell_peak = {}, "print(io.open('/proc/self/status'):read('a'):match 'VmHWM[^\\n]*')"
-for _ = 1, 5 do
-  local child <close> = t.spawn {tool, "-e", tell_peak}
-  peaks[#peaks + 1] = tonumber((child:expect("VmHWM:%s+(%d+) kB", {pattern = true}))) / 1024
-end
-figure("resident memory of ulpsh -e ''", median(peaks), "MiB", 6)
-
--- One patch
-local fix = t.patch "dozens_13"
-local idle <close> = t.target {"idle", "read"}
-local process <close> = assert(ulp.attach(idle.pid))
-local trigger = compare({{"lua5.4", "-e", ""}, {tool, "trigger", "-p", tostring(idle.pid), fix}}, function()
-  if ulp.check(process, fix).state == "done" then ulp.revert(process, fix) end
-end)
-figure("ulpsh trigger on one idle process", trigger[2], "ms")
-figure("ratio to lua5.4 -e ''", trigger[2] / trigger[1], "x", 4)
-
---- Medians of what the results of apply and revert tell.
-local function pauses(target, patch)
-  local p <close> = assert(ulp.attach(target.pid))
-  local pause, carrier = {}, {}
-  for _ = 1, rounds do
-    local result = ulp.trigger(p, patch)
-    assert(result.state == "done", result.code)
-    pause[#pause + 1] = result.pause_us
-    carrier[#carrier + 1] = result.carrier_us
-    assert(ulp.revert(p, patch).state == "done")
+local function own_peak(command)
+  local peaks = {}
+  for _ = 1, 5 do
+    local child <close> = t.spawn(command)
+    peaks[#peaks + 1] = tonumber((child:expect("VmHWM:%s+(%d+) kB", {pattern = true}))) / 1024
   end
-  return median(pause) / 1000, median(carrier) / 1000
+  return median(peaks)
 end
 
-do
-  local target <close> = t.target "numserv"
-  local pause, carrier = pauses(target, fix)
-  figure("world-stop, 1 thread", pause, "ms", 0.1)
-  figure("carrier, 1 thread", carrier, "ms")
-end
-do
-  local target <close> = t.target {"threads", "8"}
-  local pause, carrier = pauses(target, t.patch "mix_odd")
-  figure("world-stop, 8 busy threads", pause, "ms", 0.5)
-  figure("carrier, 8 busy threads", carrier, "ms")
+local fix = t.patch "dozens_13"
+
+local function start_up()
+  section "Start, beside lua5.4 -e ''"
+  local lua, ours = compare {{"lua5.4", "-e", ""}, {tool, "-e", ""}}
+  row("ulpsh -e ''", "ms", ours, lua, 2.5)
+  local tell = "print(io.open('/proc/self/status'):read('a'):match 'VmHWM[^\\n]*')"
+  row("memory of ulpsh -e ''", "MiB", own_peak {tool, "-e", tell}, own_peak {"lua5.4", "-e", tell})
+  row("memory of ulpsh -e '', alone", "MiB", own_peak {tool, "-e", tell}, nil, 6)
 end
 
--- A process that is not being patched. A runtime that interposes nothing makes no difference; what is left is noise, which
--- only ever adds: so the best of the rounds are compared here.
-for _, threads in ipairs {1, 2, 4} do
-  local malloc, call = {{}, {}}, {{}, {}}
-  for _ = 1, math.max(5, rounds // 5) do
-    for index, preload in ipairs {false, true} do
-      local child <close> = t.spawn {directory .. "/preload", tostring(threads), preload = preload, timeout = 60}
-      local m, n = child:expect("malloc=([%d.]+) call=([%d.]+)", {pattern = true})
-      table.insert(malloc[index], tonumber(m))
-      table.insert(call[index], tonumber(n))
+local function commands()
+  section "Whole commands on one idle process, beside lua5.4 -e ''"
+  local target <close> = t.target {"idle", "read"}
+  local p <close> = assert(ulp.attach(target.pid))
+  local pid = tostring(target.pid)
+  local code = ("ulp.trigger(%d, %q)"):format(target.pid, fix)
+  local lua, command, one_liner = compare({{"lua5.4", "-e", ""}, {tool, "trigger", "-p", pid, fix}, {tool, "-e", code}},
+    function(index)
+      if index == 1 then return end
+      assert(ulp.check(p, fix).applied, "the command did not patch")
+      ulp.revert(p, fix)
+    end)
+  row("ulpsh trigger -p PID fix.so", "ms", command, lua, 4)
+  row("ulpsh -e 'ulp.trigger(PID, \"fix.so\")'", "ms", one_liner, lua, 4)
+  ulp.trigger(p, fix)
+  local check, again, patches
+  lua, check, again, patches = compare {
+    {"lua5.4", "-e", ""}, {tool, "check", "-p", pid, fix}, {tool, "trigger", "-p", pid, fix}, {tool, "patches", "-p", pid},
+  }
+  row("ulpsh check -p PID fix.so", "ms", check, lua)
+  row("ulpsh trigger -p PID fix.so, applied already", "ms", again, lua)
+  row("ulpsh patches -p PID", "ms", patches, lua)
+  local inside = {}
+  for _ = 1, rounds do
+    local began = core.clock()
+    assert(ulp.check(p, fix).applied)
+    inside[#inside + 1] = (core.clock() - began) * 1000
+  end
+  row("ulp.check(p, \"fix.so\") in a script", "ms", median(inside))
+end
+
+-- Stops ---------------------------------------------------------------------------------------------------------------
+
+--- Medians of what the results of apply and revert tell, in milliseconds.
+local function stops(kind, threads)
+  local target <close> = t.spawn {load_path, kind, tostring(threads), preload = true}
+  target:expect "ready\n"
+  local p <close> = assert(ulp.attach(target.pid))
+  local pause, carrier, whole = {}, {}, {}
+  for _ = 1, math.max(5, threads > 8 and rounds // 2 or rounds) do
+    local began = core.clock()
+    local result = ulp.trigger(p, fix, {timeout = 20})
+    whole[#whole + 1] = (core.clock() - began) * 1000
+    assert(result.state == "done", result.code)
+    pause[#pause + 1], carrier[#carrier + 1] = result.pause_us / 1000, result.carrier_us / 1000
+    assert(ulp.revert(p, fix, {timeout = 20}).state == "done")
+  end
+  return median(pause), median(carrier), median(whole)
+end
+
+local function world_stops()
+  section "One apply, from within a script"
+  local limits = {[1] = 0.1, [8] = 0.5, [64] = 2.5}
+  for _, kind in ipairs {"busy", "idle"} do
+    for _, threads in ipairs {1, 8, 64} do
+      local pause, carrier, whole = stops(kind, threads)
+      local name = ("%d %s thread%s: "):format(threads, kind, threads > 1 and "s" or "")
+      row(name .. "world-stop (pause_us)", "ms", pause, nil, limits[threads])
+      row(name .. "carrier (carrier_us)", "ms", carrier)
+      row(name .. "the whole apply", "ms", whole)
     end
   end
-  local function ratio(pair) return math.min(table.unpack(pair[2])) / math.min(table.unpack(pair[1])) end
-  figure(("malloc+free, %d threads, preloaded to not"):format(threads), ratio(malloc), "x", 1.1)
-  if threads == 1 then figure("call into a library, preloaded to not", ratio(call), "x", 1.1) end
 end
 
+-- Cost to the program -------------------------------------------------------------------------------------------------
+
+--- The lowest figures of a mode of `load` without and with the runtime, taking turns: noise only ever adds.
+local function with_and_without(words, pattern, times)
+  local best = {}
+  for _ = 1, times do
+    for index, preload in ipairs {true, false} do
+      local child <close> = t.spawn {load_path, words[1], words[2], preload = preload, timeout = 60}
+      local value = tonumber((child:expect(pattern, {pattern = true})))
+      best[index] = math.min(best[index] or value, value)
+    end
+  end
+  return best[1], best[2]
+end
+
+local function neighbour()
+  section "A preloaded process that is not patched, beside the same without the runtime"
+  for _, threads in ipairs {1, 2, 4} do
+    local ours, beside = with_and_without({"alloc", tostring(threads)}, "([%d.]+)\n", 5)
+    row(("malloc and free, %d thread%s"):format(threads, threads > 1 and "s" or ""), "ns", ours, beside, 1.1)
+  end
+  local with, without = compare {{load_path, "nothing", preload = true}, {load_path, "nothing"}}
+  row("start and end of a small program", "ms", with, without)
+  row("added by the preload", "ms", with - without, nil, 0.08)
+  local function memory(pattern) return with_and_without({"memory"}, pattern, 5) end
+  local ours, beside = memory "(%d+) %d+\n"
+  row("memory of a small program (RSS)", "KiB", ours, beside)
+  row("added by the preload", "KiB", ours - beside, nil, 60)
+  ours, beside = memory "%d+ (%d+)\n"
+  row("its share of memory (PSS)", "KiB", ours, beside)
+end
+
+local function calls()
+  section "A call into a prepared library, beside the same without the runtime"
+  local function start(preload)
+    local child = t.spawn {load_path, "call", preload = preload, timeout = 60}
+    child:expect "ready\n"
+    return child
+  end
+  local plain <close> = start(false)
+  local target <close> = start(true)
+  local p <close> = assert(ulp.attach(target.pid))
+  --- The lowest of some turns of both; `number` proves which version answered.
+  local function measure(name, expected, limit)
+    local best = {}
+    for _ = 1, 6 do
+      for index, child in ipairs {target, plain} do
+        child:send "go\n"
+        local ns, answer = child:expect("([%d.]+) (%d+)\n", {pattern = true})
+        assert(tonumber(answer) == (index == 1 and expected or 12), "the wrong version answered")
+        best[index] = math.min(best[index] or math.huge, tonumber(ns))
+      end
+    end
+    row(name, "ns", best[1], best[2], limit)
+  end
+  measure("preloaded, not patched", 12, 1.1)
+  ulp.trigger(p, fix, {settle = false})
+  measure("patched, through the stub (before it is settled)", 13)
+  ulp.revert(p, fix)
+  ulp.trigger(p, fix)
+  measure("patched, settled", 13)
+  ulp.revert(p, fix)
+  measure("reverted", 12)
+end
+
+-- Many processes ------------------------------------------------------------------------------------------------------
+
+local function inventory()
+  section "Inventory of 200 processes with the runtime"
+  local fleet <close> = setmetatable({}, {__close = function(self)
+    for _, child in ipairs(self) do child:close() end
+  end})
+  for index = 1, 200 do fleet[index] = t.spawn {load_path, "idle", preload = true} end
+  for _, child in ipairs(fleet) do child:expect "ready\n" end
+  local times, count = {}, 0
+  for _ = 1, 5 do
+    local began = core.clock()
+    count = #ulp.patches()
+    times[#times + 1] = (core.clock() - began) * 1000
+  end
+  assert(count >= 200, "processes are missing")
+  row("ulp.patches() in a script", "ms", median(times), nil, 100)
+  local command = {}
+  for _ = 1, 5 do
+    local began = core.clock()
+    local child <close> = t.spawn {tool, "patches", "-p", "load", timeout = 30}
+    repeat child:drain() local kind = child.raw:wait(0.002) until kind
+    command[#command + 1] = (core.clock() - began) * 1000
+  end
+  row("ulpsh patches -p load", "ms", median(command))
+end
+
+--- How busy the machine is: with more runnable threads than processors, every stop waits for its turn.
+local function load_average()
+  local file = assert(io.open "/proc/loadavg")
+  local load = tonumber((file:read "a":match "^%S+"))
+  file:close()
+  local _, processors = t.read_file "/proc/cpuinfo":gsub("%f[^\n\0]processor%s", "")
+  return load, processors
+end
+
+do
+  local load, processors = load_average()
+  if as_json then
+    print(require "ulp.render.json".line("machine", {load_average = load, processors = processors, rounds = rounds}))
+  else
+    print(("medians of %d rounds, the lowest of some where noise only adds; %d processors, load average %.1f before")
+      :format(rounds, processors, load))
+  end
+end
+start_up()
+commands()
+world_stops()
+neighbour()
+calls()
+inventory()
 t.clean()
-print(broken == 0 and "every limit is kept" or broken .. " limits are missed")
-os.exit(broken == 0 and 0 or 1, true)
+if not as_json then print(missed == 0 and "\nevery limit is kept" or ("\n%d limits are missed"):format(missed)) end
