@@ -11,7 +11,8 @@
 
 #define EACH_FUNCTION(X)                                                                                                 \
   X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_begin_add) X(dwfl_report_elf) X(dwfl_report_end)          \
-  X(dwfl_attach_state) X(dwfl_thread_state_registers) X(dwfl_getthread_frames) X(dwfl_frame_pc) X(dwfl_frame_reg)
+  X(dwfl_attach_state) X(dwfl_thread_state_registers) X(dwfl_getthread_frames) X(dwfl_frame_pc) X(dwfl_frame_reg)         \
+  X(dwfl_addrmodule) X(dwfl_module_eh_cfi) X(dwarf_cfi_addrframe)
 
 #define POINTER(name) __typeof__(&name) name;
 static struct { EACH_FUNCTION(POINTER) } dw;
@@ -69,4 +70,12 @@ bool dwfl_frame_pc(Dwfl_Frame *frame, Dwarf_Addr *pc, bool *is_activation) {
 
 int dwfl_frame_reg(Dwfl_Frame *frame, unsigned number, Dwarf_Word *value) {
   return dw.dwfl_frame_reg(frame, number, value);
+}
+
+Dwfl_Module *dwfl_addrmodule(Dwfl *dwfl, Dwarf_Addr address) { return dw.dwfl_addrmodule(dwfl, address); }
+
+Dwarf_CFI *dwfl_module_eh_cfi(Dwfl_Module *module, Dwarf_Addr *bias) { return dw.dwfl_module_eh_cfi(module, bias); }
+
+int dwarf_cfi_addrframe(Dwarf_CFI *cache, Dwarf_Addr address, Dwarf_Frame **frame) {
+  return dw.dwarf_cfi_addrframe(cache, address, frame);
 }

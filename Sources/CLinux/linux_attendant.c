@@ -3,12 +3,14 @@
 #include "linux_shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 struct attended {
   volatile pid_t tid; /* 0: free */
@@ -77,11 +79,26 @@ static void on_child(int number) {
   errno = saved;
 }
 
-static void block_child(sigset_t *old) {
+/* Both handlers look at the table, so neither may come while it changes. */
+static sigset_t handled(void) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
+  sigaddset(&set, SIGALRM);
+  return set;
+}
+
+static void block_handlers(sigset_t *old) {
+  sigset_t set = handled();
   sigprocmask(SIG_BLOCK, &set, old);
+}
+
+void ul_normalise_process(void) {
+  sigset_t set = handled();
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) _exit(126);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+  signal(SIGCHLD, SIG_DFL); /* ignored, it would take every child's exit status away */
 }
 
 static void install(void) {
@@ -90,20 +107,16 @@ static void install(void) {
   installed = 1;
   struct sigaction action = {0};
   action.sa_handler = on_child;
+  action.sa_mask = handled();
   action.sa_flags = SA_RESTART; /* not SA_NOCLDSTOP: ptrace stops are what it is for */
   sigaction(SIGCHLD, &action, NULL);
   prctl(PR_SET_TIMERSLACK, 1ul); /* short sleeps are to be short */
-  sigset_t set; /* a parent may have left them blocked */
-  sigemptyset(&set);
-  sigaddset(&set, SIGCHLD);
-  sigaddset(&set, SIGALRM);
-  sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int ul_attend(pid_t tid, int mode) {
   install();
   sigset_t old;
-  block_child(&old);
+  block_handlers(&old);
   int result = -EAGAIN;
   for (int i = 0; i < UL_ATTEND_MAX; i++) {
     if (attended[i].tid != 0) continue;
@@ -124,7 +137,7 @@ int ul_unattend(pid_t tid, struct ul_wait_status *held) {
   sigset_t old;
   int kind = UL_WAIT_NOTHING;
   *held = (struct ul_wait_status){0};
-  block_child(&old);
+  block_handlers(&old);
   for (int i = 0; i < UL_ATTEND_MAX; i++) {
     if (attended[i].tid != tid) continue;
     if (attended[i].held) *held = attended[i].status;
@@ -148,7 +161,7 @@ int ul_attended(pid_t tid, struct ul_wait_status *held) {
 
 void ul_attend_sleep(unsigned microseconds) {
   sigset_t old, during;
-  block_child(&old);
+  block_handlers(&old);
   during = old;
   sigdelset(&during, SIGCHLD);
   if (!attendant_news) {
@@ -173,6 +186,7 @@ static void reap(pid_t tid) {
 static void on_alarm(int number) {
   (void)number;
   int saved = errno;
+  if (attended_count > 0) serve_all(); /* SIGCHLD is held back */
   for (int i = 0; i < reaped_count; i++) reap(reaped[i]);
   errno = saved;
 }
@@ -192,9 +206,13 @@ static sigset_t before_watchdog;
 void ul_watchdog_start(unsigned microseconds) {
   install();
   struct sigaction action = {0};
+  action.sa_mask = handled();
   action.sa_handler = on_alarm; /* no SA_RESTART: interrupting is its purpose */
   sigaction(SIGALRM, &action, NULL);
-  block_child(&before_watchdog);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &set, &before_watchdog);
   struct itimerval timer = {{0, 1000}, {0, microseconds < 10000 ? (long)microseconds + 1 : 10000}};
   setitimer(ITIMER_REAL, &timer, NULL);
 }

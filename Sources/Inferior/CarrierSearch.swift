@@ -106,6 +106,8 @@ struct CarrierSearch {
   }
 
   private func stackReason(_ tid: pid_t, _ registers: Registers) -> String? {
+    // Without libdw there is not even a first frame.
+    if let reason = hazards.reason(at: registers.programCounter) { return "it is \(reason)" }
     let trace = unwinder.unwind(tid, registers)
     for frame in trace.frames {
       if let reason = hazards.reason(at: frame.lookupAddress) { return "it is \(reason)" }
@@ -117,14 +119,12 @@ struct CarrierSearch {
 
   /// Without a complete unwind every word of the rest of the stack that could be a return address counts as one.
   private func scanReason(_ registers: Registers) -> String? {
-    let words = process.memory.readPrefix(registers.stackPointer & ~7, count: 65536)
-    var offset = 0
-    while offset + 8 <= words.count {
-      let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
-      if let reason = hazards.reason(at: word) { return "it may be \(reason) (its stack cannot be unwound)" }
-      offset += 8
+    var reason: String?
+    _ = process.memory.firstWord(from: registers.stackPointer) { word in
+      reason = hazards.reason(at: word)
+      return reason != nil
     }
-    return nil
+    return reason.map { "it may be \($0) (its stack cannot be unwound)" }
   }
 
   func noCarrier(_ refusals: [CarrierRefusal]) -> CodedError {

@@ -21,6 +21,11 @@ final class DwflHandle {
   private var registers = Registers()
   private var frames: [StackFrame] = []
   private var limit = 0
+  /// Whether a frame of the unwinding has no unwind information: libdw then follows rbp, which may be anything, and steps
+  /// over frames that have not set it.
+  private var hasGap = false
+  /// Addresses that are known to have unwind information.
+  private var described: Set<UInt64> = []
   /// For each frame rbx, rbp, r12-r15 (DWARF numbers 3, 6, 12-15), when they were asked for.
   private var preserved: [[UInt64?]] = []
   private var keepsRegisters = false
@@ -76,6 +81,7 @@ final class DwflHandle {
       dwfl_report_elf(dwfl, module.displayPath, module.path, -1, module.base, false)
     }
     dwfl_report_end(dwfl, nil, nil)
+    described.removeAll()
     if isAttached { return }
     let context = Unmanaged.passUnretained(self).toOpaque()
     isAttached = dwfl_attach_state(dwfl, nil, pid, threadCallbacks, context)
@@ -102,6 +108,7 @@ final class DwflHandle {
     preserved.removeAll()
     keepsRegisters = keepingRegisters
     frames.removeAll(keepingCapacity: true)
+    hasGap = false
     self.limit = limit
     stackBase = start.stackPointer &- 128
     stack = memory.readPrefix(stackBase, count: DwflHandle.stackPiece)
@@ -112,7 +119,7 @@ final class DwflHandle {
         let handle = Unmanaged<DwflHandle>.fromOpaque(argument!).takeUnretainedValue()
         return handle.take(frame!)
       }, context)
-    return StackTrace(frames: frames, isComplete: result == 0)
+    return StackTrace(frames: frames, isComplete: result == 0 && !hasGap)
   }
 
   /// The registers of a frame of the last unwinding, over those it started with.
@@ -133,20 +140,34 @@ final class DwflHandle {
     return result
   }
 
+  private func isDescribed(_ address: UInt64) -> Bool {
+    if described.contains(address) { return true }
+    var bias: Dwarf_Addr = 0
+    var found: OpaquePointer?
+    guard let module = dwfl_addrmodule(dwfl, address), let table = dwfl_module_eh_cfi(module, &bias),
+      dwarf_cfi_addrframe(table, address &- bias, &found) == 0
+    else { return false }
+    free(UnsafeMutableRawPointer(found))
+    described.insert(address)
+    return true
+  }
+
   /// One frame. The return value ends the walk when it is not DWARF_CB_OK.
-  private func take(_ frame: OpaquePointer) -> Int32 {
+  private func take(_ state: OpaquePointer) -> Int32 {
     var pc: Dwarf_Addr = 0
     var isActivation = false
-    guard dwfl_frame_pc(frame, &pc, &isActivation) else { return Int32(DWARF_CB_ABORT) }
+    guard dwfl_frame_pc(state, &pc, &isActivation) else { return Int32(DWARF_CB_ABORT) }
     var sp: Dwarf_Word = 0
-    if dwfl_frame_reg(frame, 7, &sp) != 0 { sp = 0 }
+    if dwfl_frame_reg(state, 7, &sp) != 0 { sp = 0 }
     if keepsRegisters {
       preserved.append(([3, 6, 12, 13, 14, 15] as [UInt32]).map { number in
         var value: Dwarf_Word = 0
-        return dwfl_frame_reg(frame, number, &value) == 0 ? value : nil
+        return dwfl_frame_reg(state, number, &value) == 0 ? value : nil
       })
     }
-    frames.append(StackFrame(programCounter: pc, isActivation: isActivation, stackPointer: sp))
+    let frame = StackFrame(programCounter: pc, isActivation: isActivation, stackPointer: sp)
+    frames.append(frame)
+    if !isDescribed(frame.lookupAddress) { hasGap = true }
     return Int32(frames.count < limit ? DWARF_CB_OK : DWARF_CB_ABORT)
   }
 }

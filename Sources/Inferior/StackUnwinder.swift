@@ -12,6 +12,12 @@ public struct StackFrame: Sendable {
   /// The stack pointer of the frame, 0 when it could not be computed.
   public let stackPointer: UInt64
 
+  public init(programCounter: UInt64, isActivation: Bool, stackPointer: UInt64) {
+    self.programCounter = programCounter
+    self.isActivation = isActivation
+    self.stackPointer = stackPointer
+  }
+
   /// The address to look up: of the call, not of what follows it.
   public var lookupAddress: UInt64 { isActivation ? programCounter : programCounter &- 1 }
 }
@@ -30,22 +36,39 @@ public struct StackTrace: Sendable {
 public final class StackUnwinder {
   private let handle: DwflHandle
   private let thread: pid_t
-  private var known: Set<UInt64>
+  /// The files with code that libdw knows, by the address of their first byte.
+  private var known: [UInt64: UnwindModule]
 
   init(pid: pid_t, memory: ProcessMemory, map: MemoryMap) {
     handle = DwflHandle(pid: pid, memory: memory)
     thread = memory.thread
     let modules = StackUnwinder.modules(map, thread: thread)
-    known = Set(modules.map(\.base))
+    known = Dictionary(modules.map { ($0.base, $0) }) { first, _ in first }
     handle.report(modules, adding: false)
   }
 
   /// Reports what has been loaded since, and unwinds once with registers of earlier: the files are then mapped and parsed
   /// before anything is stopped. What those registers lead to is of no interest.
   func prepare(_ map: MemoryMap, _ rehearsal: (tid: pid_t, registers: Registers)?) {
-    let added = StackUnwinder.modules(map, thread: thread).filter { known.insert($0.base).inserted }
-    if !added.isEmpty { handle.report(added, adding: true) }
+    add(StackUnwinder.modules(map, thread: thread))
     if let rehearsal { _ = unwind(rehearsal.tid, rehearsal.registers) }
+  }
+
+  private func add(_ modules: [UnwindModule]) {
+    let added = modules.filter { known.updateValue($0, forKey: $0.base) == nil }
+    if !added.isEmpty { handle.report(added, adding: true) }
+  }
+
+  /// Takes notice of what has been loaded since. False when that lies where something else was before: this unwinder would
+  /// unwind by the wrong tables.
+  func follow(_ map: MemoryMap) -> Bool {
+    let modules = StackUnwinder.modules(map, thread: thread)
+    for module in modules {
+      if let same = known[module.base], same.identity == module.identity { continue }
+      if known.values.contains(where: { $0.base < module.end && module.base < $0.end }) { return false }
+    }
+    add(modules)
+    return true
   }
 
   /// The files with code of a mapping list, each with the address of its first byte.
@@ -54,16 +77,23 @@ public final class StackUnwinder {
     var base: Mapping?
     for mapping in map.mappings {
       if mapping.path == "[vdso]" {
-        modules.append(UnwindModule(path: "[vdso]", displayPath: "[vdso]", base: mapping.range.lowerBound))
+        modules.append(
+          UnwindModule(
+            path: "[vdso]", displayPath: "[vdso]", base: mapping.range.lowerBound, end: mapping.range.upperBound,
+            identity: FileIdentity(device: 0, inode: 0)))
         continue
       }
       guard mapping.isFile else { continue }
       if mapping.offset == 0 { base = mapping }
       guard mapping.isExecutable, let first = base, first.inode == mapping.inode, first.device == mapping.device else { continue }
-      if modules.last?.base == first.range.lowerBound { continue }
+      if modules.last?.base == first.range.lowerBound {
+        modules[modules.count - 1].end = mapping.range.upperBound
+        continue
+      }
       modules.append(
         UnwindModule(
-          path: first.openablePath(through: thread), displayPath: mapping.path, base: first.range.lowerBound))
+          path: first.openablePath(through: thread), displayPath: mapping.path, base: first.range.lowerBound,
+          end: mapping.range.upperBound, identity: FileIdentity(device: first.device, inode: first.inode)))
     }
     return modules
   }
@@ -88,4 +118,26 @@ struct UnwindModule {
   let path: String
   let displayPath: String
   let base: UInt64
+  /// Where its last code ends.
+  var end: UInt64
+  let identity: FileIdentity
+}
+
+extension ProcessMemory {
+  /// The first word from `start` on that `isWanted` says could be a return address, to the end of the stack. What lies
+  /// deeper than 8 MiB counts as wanted.
+  public func firstWord(from start: UInt64, where isWanted: (UInt64) -> Bool) -> UInt64? {
+    var place = start & ~7
+    let end = place &+ (8 << 20)
+    while place < end {
+      let words = readPrefix(place, count: 65536)
+      for offset in stride(from: 0, to: words.count & ~7, by: 8) {
+        let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
+        if isWanted(word) { return word }
+      }
+      if words.count < 65536 { return nil }
+      place += 65536
+    }
+    return place
+  }
 }

@@ -140,6 +140,13 @@ public final class TargetProcess {
     return unwinder
   }
 
+  /// The unwinder for what is mapped now: between two attempts the program may have loaded and unloaded things.
+  public func currentUnwinder() -> StackUnwinder {
+    cachedMap = nil
+    if cachedUnwinder?.follow(map) == false { cachedUnwinder = nil }
+    return unwinder()
+  }
+
   func hazards() throws(CodedError) -> CarrierHazards {
     if let cachedHazards { return cachedHazards }
     let hazards = try CarrierHazards(in: self)

@@ -153,7 +153,7 @@ final class ChangeSession {
   /// Stops the world with every thread out of stubs, paddings and entry bytes, also those whose interrupted place lies in
   /// a signal frame: they are let go and met again. Afterwards slots are unreachable and entries may be rewritten.
   func stopWorldAtRest(_ check: WorldCheck, until deadline: Deadline) throws(CodedError) -> WorldStop {
-    let unwinder = process.unwinder()
+    let unwinder = process.currentUnwinder()
     while true {
       let world = try stopWorld(until: deadline)
       do throws(CodedError) {

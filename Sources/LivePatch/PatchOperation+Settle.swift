@@ -28,7 +28,7 @@ extension PatchOperation {
     let settler = Settler(runtime, transitions: transitions, universe: universe)
     let writes = try settler.settledWrites()
     let check = WorldCheck(runtime, places: places(), leaving: left.map(\.container))
-    let unwinder = process.unwinder()
+    let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
     let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
     var failure: CodedError?

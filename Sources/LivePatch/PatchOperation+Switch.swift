@@ -32,7 +32,7 @@ extension PatchOperation {
     let session = try openSession(.staged)
     let check = try worldCheck()
     let writes = try arming()
-    let unwinder = process.unwinder()
+    let unwinder = process.currentUnwinder()
     if !isRehearsed {
       process.rehearse(transitions.map { $0.entry + UInt64($0.point_offset) + 2 })
       isRehearsed = true

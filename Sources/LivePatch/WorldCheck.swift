@@ -124,7 +124,7 @@ struct WorldCheck {
       return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers)
     }
     guard checksStack, !trace.isComplete else { return nil }
-    return scan(tid, from: trace.frames.last?.stackPointer ?? 0, registers, callers)
+    return scan(tid, registers, callers)
   }
 
   /// A thread that stands at the very entry has not begun: it will select the new version.
@@ -135,16 +135,15 @@ struct WorldCheck {
     return isLeaving(frame.lookupAddress)
   }
 
-  /// Words of the rest of a stack that cannot be unwound: each may be a return address.
-  private func scan(_ tid: pid_t, from frame: UInt64, _ registers: Registers, _ callers: [UInt64]) -> Blocker? {
-    let start = max(frame, registers.stackPointer) & ~7
-    let words = runtime.memory.readPrefix(start, count: 65536)
-    var offset = 0
-    while offset + 8 <= words.count {
-      let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
-      if isLeaving(word) { return Blocker(tid: tid, reason: .incomplete, frame: -1, address: word, callers: callers) }
-      offset += 8
+  /// Words of a stack that cannot be unwound: each may be a return address. From its very top, because the frames that were
+  /// found may not be the right ones.
+  private func scan(_ tid: pid_t, _ registers: Registers, _ callers: [UInt64]) -> Blocker? {
+    let here = StackFrame(programCounter: registers.programCounter, isActivation: true, stackPointer: registers.stackPointer)
+    if isInside(here, 0) {
+      return Blocker(tid: tid, reason: .inside, frame: 0, address: registers.programCounter, callers: callers)
     }
-    return nil
+    return runtime.memory.firstWord(from: registers.stackPointer, where: isLeaving).map {
+      Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers)
+    }
   }
 }

@@ -29,6 +29,7 @@ public struct Program {
 
   /// Returns the exit status.
   public func run() -> Int32 {
+    ul_normalise_process()
     ul_interrupt_install(LuaState.interruptHook)
     state.acceptInterrupts()
     setArguments()

@@ -185,23 +185,22 @@ public struct TraceSession: ~Copyable {
   private mutating func repeatInterruptedCall(_ index: Int) {
     let registers = tracees[index].registers
     guard SystemCallRestart(registers) == .interrupted, ul_has_pending_signal(tracees[index].tid) == 0 else { return }
+    let tid = tracees[index].tid
     var changed = registers.repeating(.interrupted)
-    if let timeout = TimedRestart.timeout(of: registers), let number = registers.systemCall {
-      let tid = tracees[index].tid
-      let earlier = timedRestarts[tid]
-      let waited = Int64((Deadline.now - (earlier?.since ?? 0)) / 1_000_000)
-      // What was issued again longer ago than its timeout has ended by itself: this is another call.
-      if let earlier, earlier.systemCall == number, earlier.programCounter == registers.programCounter,
-        waited < Int64(earlier.timeoutMilliseconds)
-      {
-        changed.raw.r10 = UInt64(Int64(earlier.timeoutMilliseconds) - waited)
-      } else {
-        timedRestarts[tid] = TimedRestart(
-          systemCall: number, programCounter: registers.programCounter, since: Deadline.now, timeoutMilliseconds: timeout)
-      }
+    if let restart = TimedRestart(registers, after: timedRestarts[tid]) {
+      timedRestarts[tid] = restart
+      changed.raw.r10 = restart.timeout
     }
+    if registers.waitsWithOwnMask { leaveTemporaryMask(tid) }
     tracees[index].registers = changed
     tracees[index].registersChanged = true
+  }
+
+  /// A signal that only the wait lets through must find the thread waiting: it is what the wait is for. So the thread has
+  /// its ordinary mask, which is what PTRACE_GETSIGMASK gives, until the repeated call replaces it again.
+  private func leaveTemporaryMask(_ tid: pid_t) {
+    var mask: UInt64 = 0
+    if ul_get_signal_mask(tid, &mask) >= 0 { ul_set_signal_mask(tid, mask) }
   }
 
   // MARK: - Registers of stopped threads

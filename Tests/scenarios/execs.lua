@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 90
 -- A target that replaces itself all the time, beside threads that only its tracer can see off: whatever a command meets, it
 -- ends in time and the program goes on. (A tracer that waits for a thread while the kernel waits for the tracer blocks both.)
 local t = require "ulp.scenario"

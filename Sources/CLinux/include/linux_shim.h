@@ -77,6 +77,10 @@ int ul_vdso_descriptor(void);
 uint64_t ul_step(void);
 uint64_t ul_step_count(void);
 
+/* What a program cannot rely on at its start: descriptors 0 to 2 that are open (else a target's memory could become standard
+ * output), children that can be collected, and the signals that this program needs. */
+void ul_normalise_process(void);
+
 /* The attendant: while a thread is seized and running, its signal stops must be served at once, whatever this program is
  * doing meanwhile (a Lua statement, the prompt). SIGCHLD's handler does it for the threads given to it, on the one thread
  * that owns them. A synchronous fault of a thread attended with `hold_faults` is kept for the caller. */

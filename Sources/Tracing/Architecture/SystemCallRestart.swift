@@ -66,18 +66,41 @@ extension Registers {
   }
 }
 
-/// The first time a timed call was issued again in this session, so that a second restart waits only for the rest.
+/// A timed call that was issued again in this session, so that a second restart waits only for the rest.
 struct TimedRestart {
   let systemCall: Int
-  let programCounter: UInt64
-  let since: UInt64
-  let timeoutMilliseconds: Int32
+  let programCounter, stackPointer: UInt64
+  /// What the call was given as its timeout, milliseconds: never what the program itself would give it, so that a call of
+  /// the program's own at the same place is told from ours.
+  let timeout: UInt64
+  /// When it is to end, CLOCK_MONOTONIC nanoseconds.
+  let end: UInt64
 
-  /// epoll_wait and epoll_pwait carry their timeout (milliseconds) in r10; the others keep it in memory, which is not ours
-  /// to change.
-  static func timeout(of registers: Registers) -> Int32? {
+  /// The restart of a call with a timeout in a register; nil for others. epoll_wait and epoll_pwait carry theirs
+  /// (milliseconds) in r10; the others keep it in memory, which is not ours to change.
+  init?(_ registers: Registers, after earlier: TimedRestart?, now: UInt64 = Deadline.now) {
     guard let number = registers.systemCall, number == 232 || number == 281 else { return nil }
-    let timeout = Int32(truncatingIfNeeded: registers.raw.r10)
-    return timeout > 0 ? timeout : nil
+    let given = Int32(truncatingIfNeeded: registers.raw.r10)
+    guard given > 0, given < Int32.max else { return nil }
+    systemCall = number
+    programCounter = registers.programCounter
+    stackPointer = registers.stackPointer
+    if let earlier, earlier.isCalled(by: registers) {
+      end = earlier.end
+      timeout = end > now ? (end - now + 999_999) / 1_000_000 : 0
+    } else {
+      timeout = UInt64(given) + 1
+      end = now + timeout * 1_000_000
+    }
   }
+
+  private func isCalled(by registers: Registers) -> Bool {
+    systemCall == registers.systemCall && programCounter == registers.programCounter && stackPointer == registers.stackPointer
+      && timeout == UInt64(UInt32(truncatingIfNeeded: registers.raw.r10))
+  }
+}
+
+extension Registers {
+  /// Calls that wait under a signal mask of their own: epoll_pwait epoll_pwait2 io_pgetevents io_uring_enter.
+  var waitsWithOwnMask: Bool { systemCall.map { [281, 441, 333, 426].contains($0) } ?? false }
 }
