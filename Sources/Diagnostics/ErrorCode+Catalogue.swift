@@ -68,7 +68,7 @@ extension ErrorCode {
   // MARK: the runtime in the target
   public static let runtimeMissing = ErrorCode(
     "runtime.missing", "libpulp.so is not loaded in the process",
-    hint: "start the program with LD_PRELOAD=/usr/lib/libpulp.so.0, or use `ulp.spawn{preload = true}`")
+    hint: "start the program with LD_PRELOAD=$(ulpsh -e 'print(ulp.core.runtime_path)'), or by `ulp.spawn{preload = true}`")
   public static let runtimeVersion = ErrorCode(
     "runtime.version", "the libpulp.so in the process speaks another protocol version than this ulpsh",
     hint: "use the ulpsh that was installed with that runtime")

@@ -65,10 +65,16 @@ public final class Repl {
       if count > 0 { try show(count, on: stack) }
     } catch {
       state.clearInterrupt()  // a hook that is still set must not stop the report
-      report(error, traceback: error.codeName != ErrorCode.scriptInterrupted.name)
+      report(error, traceback: isMistake(error))
     }
     state.clearInterrupt()
     stack.pop(stack.top - base)
+  }
+
+  /// Whether the error is a mistake in Lua code, whose place matters. Any other is an answer to what was typed.
+  private func isMistake(_ error: LuaError) -> Bool {
+    guard let code = error.codeName else { return true }
+    return code == ErrorCode.scriptError.name || code == ErrorCode.internalError.name
   }
 
   /// Prints the topmost `count` values; `_` keeps the first.

@@ -115,6 +115,17 @@ def interrupt_stops_a_statement():
 
 
 @test
+def an_answer_has_no_traceback_but_a_mistake_has():
+    t = shell()
+    text = t.enter("ulp.trigger(1, '/nowhere/fix.so')")
+    contains(text, "[file.unreadable]")
+    contains(text, "hint: ")
+    equal("traceback" in text, False)
+    contains(t.enter("local none; none.x = 1"), "stack traceback:")
+    leave(t)
+
+
+@test
 def end_of_input_leaves():
     t = shell()
     leave(t)

@@ -64,7 +64,7 @@ local function describe_lua(f)
   -- Compiled code names the file that it was made of, which an installation that was moved has elsewhere.
   local lines = lines_of(path) or path and lines_of(source_of(path:match "/stdlib/(.*)%.lua$"))
   if not lines or not lines[info.linedefined] then return nil end
-  local signature = lines[info.linedefined]:match "function%s*(.*)$" or "function"
+  local signature = (lines[info.linedefined]:match "function%s*(.*)$" or "function"):gsub("^M%.", "ulp.")
   return signature, comment_above(lines, info.linedefined)
 end
 

@@ -14,6 +14,9 @@ local defaults = {depth = 4, elements = 100, bytes = 4000, width = 100, total = 
 --- Members of these names are addresses: they are always shown in hexadecimal.
 local address_names = {address = true, base = true, load_bias = true, pc = true, sp = true, entry = true, start = true}
 
+--- Members of these names may be addresses, or small numbers of something else.
+local maybe_addresses = {first = true, last = true, bias = true, replacement = true}
+
 --- Text with control characters, which could steer the terminal, as escapes.
 --- @param text string
 --- @return string
@@ -35,7 +38,7 @@ end
 
 local function number(value, options, name)
   if math.type(value) == "integer" then
-    local hex = address_names[name] or options.hex and (value >= 65536 or value < -65536)
+    local hex = address_names[name] or (options.hex or maybe_addresses[name]) and (value >= 65536 or value < -65536)
     return hex and ("0x%x"):format(value) or ("%d"):format(value)
   end
   return tostring(value)
