@@ -171,10 +171,14 @@ public final class LaunchedProcess {
   /// Makes orphans of our children ours, so that `killOrphans` can find them.
   public static func adoptOrphans() { _ = linux_adopt_orphans() }
 
-  /// Kills and collects every child of ours that is not among `known`; returns how many there were.
+  /// Kills and collects every child of ours that is not among `known`; returns how many of them were alive. Those that were
+  /// killed with their group a moment ago are given the time to end.
   public static func killOrphans(known: Set<Int32>) -> Int {
+    let orphans = everyProcess().filter { !known.contains($0) && parent(of: $0) == getpid() }
+    let alive = orphans.filter { waitpid($0, nil, WNOHANG) == 0 }
+    if !alive.isEmpty { usleep(50_000) }
     var killed = 0
-    for pid in everyProcess() where !known.contains(pid) && parent(of: pid) == getpid() {
+    for pid in alive where waitpid(pid, nil, WNOHANG) == 0 {
       Glibc.kill(pid, SIGKILL)
       waitpid(pid, nil, 0)
       killed += 1
