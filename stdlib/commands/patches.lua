@@ -5,8 +5,9 @@ local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
   local lines = {("%s[%d], universe %d"):format(clean(entry.comm or "?"), entry.pid, entry.universe)}
   for _, patch in ipairs(entry.patches) do
-    lines[#lines + 1] = ("  %s  %s  %s, %d functions"):format(
-      os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units)
+    lines[#lines + 1] = ("  %s  %s  %s, %d function%s"):format(
+      os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units,
+      #patch.units == 1 and "" or "s")
   end
   if #lines == 1 then lines[2] = "  no patches" end
   return table.concat(lines, "\n")

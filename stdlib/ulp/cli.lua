@@ -274,7 +274,9 @@ end
 function M.each(processes, out, body)
   if #processes == 0 then
     if out.worst > 0 then return out.worst end
-    out.renderer.failure(require "ulp.error".new("process.not_found", "no process matches"))
+    out.renderer.failure(require "ulp.error".new("process.not_found", "no process matches", {
+      hint = "a process can be patched if it is yours, or you are root, and it was started with libpulp.so preloaded",
+    }))
     return M.status.nothing
   end
   for _, process in ipairs(processes) do

@@ -31,7 +31,9 @@ end
 --- @param result table
 --- @return string
 function M.text(result)
-  local head = subject(result) .. ": " .. clean(result.state or "?")
+  -- What `check` has found is the answer, not that it is done with looking.
+  local state = result.state == "done" and result.applied and "applied" or result.state
+  local head = subject(result) .. ": " .. clean(state or "?")
   if result.message then head = head .. ": " .. clean(result.message) end
   if result.code then head = head .. " [" .. clean(result.code) .. "]" end
   local lines = {head .. timing(result)}
