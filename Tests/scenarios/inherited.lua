@@ -1,7 +1,6 @@
 -- timeout: 30
 -- What a careless parent leaves to the tool: closed descriptors, SIGCHLD ignored, SIGCHLD and SIGALRM blocked.
 local t = require "ulp.scenario"
-local ulp = require "ulp"
 
 local fix = t.patch "dozens_13"
 local tool = require("ulp.core").executable_path

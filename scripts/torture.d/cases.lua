@@ -27,7 +27,8 @@ local function insist(result, change, ...)
       result.pauses[#result.pauses + 1] = found.pause_us
       return found
     end
-    if found.code ~= "carrier.none" and found.code ~= "patch.blocked" and found.code ~= "process.unstoppable" then error(found, 0) end
+    local passing = {["carrier.none"] = true, ["patch.blocked"] = true, ["process.unstoppable"] = true}
+    if not passing[found.code] then error(found, 0) end
     result.refused = result.refused + 1
   end
   error("refused twenty times in a row", 0)
@@ -86,9 +87,7 @@ M.malloc, M.dlopen, M.both = churn "malloc", churn "dlopen", churn "both"
 
 --- Numbered real-time signals, ten thousand a second: none is lost, doubled or overtaken.
 function M.queued(rounds)
-  local c <close> = t.target {"signals", timeout = 60}
   local fix, result, sent = t.patch "dozens_13", tally(), 0
-  local p <close> = assert(ulp.attach(c.pid))
   while result.rounds < rounds do
     -- The storm numbers from 1 on: a target of its own for each.
     local count = 20000
@@ -156,7 +155,8 @@ local function killed(count)
   return function(rounds)
     local c <close> = t.target {"threads", tostring(count), timeout = 60}
     local fix, result, hit = t.patch "mix_odd", tally(), 0
-    local script = ("local p = ulp.attach(%d) print 'go' while true do ulp.trigger(p, %q) ulp.revert(p, %q) end"):format(c.pid, fix, fix)
+    local script = ("local p = ulp.attach(%d) print 'go' while true do ulp.trigger(p, %q) ulp.revert(p, %q) end")
+      :format(c.pid, fix, fix)
     for round = 1, rounds do
       local tool <close> = t.ulpsh {"-e", script, timeout = 60}
       tool:expect "go\n"
