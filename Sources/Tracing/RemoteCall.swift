@@ -186,6 +186,12 @@ extension TraceSession {
     var code: Int32 = 0
     var address: UInt64 = 0
     ul_get_signal_info(tid, &number, &code, &address)
+    // Sent by somebody (kill, sigqueue), not raised by what the callee did: it is the program's, as it would be without us.
+    if code == Int32(truncatingIfNeeded: SI_USER) || code == Int32(truncatingIfNeeded: SI_QUEUE) {
+      ul_continue(tid, held.signal)
+      ul_attend(tid, Int32(UL_ATTEND_HOLD_FAULTS))
+      return
+    }
     var registers = Registers()
     guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
     let fault = CallFault(signal: held.signal, code: code, address: address, registers: registers)

@@ -228,7 +228,9 @@ function M.flat(rounds)
   local target_after, tool_after = holdings(c.pid), holdings "self"
   t.eq({target_after.maps, target_after.descriptors}, {target.maps, target.descriptors}, "the target's mappings, descriptors")
   t.eq(tool_after.descriptors, tool.descriptors, "the tool's descriptors")
-  t.ok(target_after.rss - target.rss <= 64, ("the target grew by %d KiB"):format(target_after.rss - target.rss))
+  -- A change leaves a message of some 33 bytes in the runtime's ring, whose pages are touched once.
+  local messages = math.min(rounds * 2 * 40 // 1024, 2048)
+  t.ok(target_after.rss - target.rss <= 64 + messages, ("the target grew by %d KiB"):format(target_after.rss - target.rss))
   t.ok(tool_after.rss - tool.rss <= 2048, ("the tool grew by %d KiB"):format(tool_after.rss - tool.rss))
   return finish(result, ("target %+d KiB, tool %+d KiB %+d mappings"):format(
     target_after.rss - target.rss, tool_after.rss - tool.rss, tool_after.maps - tool.maps))
