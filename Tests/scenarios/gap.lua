@@ -1,0 +1,17 @@
+-- timeout: 30
+-- A function without unwind information hides its callers from a frame pointer unwinder: the thread is inside all the same.
+local t = require "ulp.scenario"
+local ulp = require "ulp"
+
+local c <close> = t.target {"gap", timeout = 20}
+local p <close> = assert(ulp.attach(c.pid))
+local fix = t.patch "gap_2"
+c:ask("on", "2\n")
+t.sleep(0.1)
+local err = t.raises("patch.blocked", function() return ulp.trigger(p, fix, {timeout = 0.2}) end)
+t.eq(err.blockers[1].reason, "unwind.incomplete")
+c:ask("on", "2\n", {reject = "3"})
+t.state(ulp.trigger(p, fix, {consistency = "immediate"}), "done")
+c:ask("on", "2\n", {reject = "3"})
+c:ask("on", "3\n", {reject = "2"})
+t.unharmed(c.pid)

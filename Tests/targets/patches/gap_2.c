@@ -1,0 +1,1 @@
+int gap_2(int (*callback)(void)) { return callback() + 2; }
