@@ -9,6 +9,10 @@ local text = t.write_file(t.directory() .. "/text.so", "this is no ELF file\n")
 bad.refuses(c, text, "elf.not_elf")
 bad.refuses(c, t.directory() .. "/nowhere.so", "file.unreadable")
 bad.refuses(c, t.path "dozens_13.so", "container.no_metadata")
+-- A misspelt variable is nil. Nothing to do must not look like success.
+for _, verb in ipairs {"trigger", "check", "revert"} do
+  t.raises("usage", function() return ulp[verb](c.pid, nil) end)
+end
 
 --- Runs a program and waits for its good end.
 local function run(command)

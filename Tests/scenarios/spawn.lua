@@ -2,6 +2,11 @@
 local t = require "ulp.scenario"
 local spawn = require "ulp.spawn"
 
+do
+  local c <close> = spawn "true"
+  c:expect_exit(0)
+end
+
 -- The first of what is expected and what is rejected decides.
 do
   local c <close> = spawn {"printf", "one 12\\ntwo 13\\n"}

@@ -3,10 +3,18 @@ local M = {}
 
 local core = require "ulp.core"
 
+--- Raises `usage` for nil: most likely a misspelt name, and nothing to do would look like success.
+--- @param given any
+--- @param what string
+function M.insist(given, what)
+  if given == nil then require "ulp.error".raise("usage", ("%s is expected, not nil"):format(what)) end
+end
+
 --- A container as a handle: paths are opened, handles stay what they are.
 --- @param container string|ulp.Container
 --- @return ulp.Container
 function M.container(container)
+  M.insist(container, "a container or its path")
   if type(container) == "string" then return assert(core.container(container)) end
   return container
 end

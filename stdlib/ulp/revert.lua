@@ -38,6 +38,7 @@ end
 --- @return table result `containers` says which were unloaded, which retired and why
 function M.revert(p, patches, options)
   options = transition.options(options)
+  plans.insist(patches, "a container, its path, a patch id, or a list of them")
   local ids = ids_of(patches)
   return transition.each(p, function(process)
     return transition.run(process, function(target, runtime)

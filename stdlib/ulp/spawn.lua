@@ -244,9 +244,10 @@ function methods:close() self.raw:close() end
 ---@field timeout? number limit of `expect`, `send` and `wait` in seconds (5)
 
 --- Starts a program. Raises `spawn.failed`.
----@param options ulp.SpawnOptions
+---@param options ulp.SpawnOptions|string
 ---@return ulp.Spawned
 function M.spawn(options)
+  if type(options) == "string" then options = {options} end
   local preload = options.preload
   if preload == true then
     preload = {core.runtime_path}

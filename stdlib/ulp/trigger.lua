@@ -19,6 +19,7 @@ local plans = require "ulp.plan"
 --- @return fun()? undo takes back what this call did
 function M.trigger(p, containers, options)
   options = transition.options(options)
+  plans.insist(containers, "a container, its path, or a list of them")
   local handles = plans.containers(containers)
   local function one(process)
     return transition.run(process, function(target)
