@@ -76,8 +76,9 @@ let package = Package(
 
     .testTarget(name: "DiagnosticsTests", dependencies: ["Diagnostics"], swiftSettings: swiftSettings),
     .testTarget(name: "ELFTests", dependencies: ["ELF"], swiftSettings: swiftSettings),
-    .testTarget(name: "TracingTests", dependencies: ["Tracing", "Inferior"], swiftSettings: swiftSettings),
-    .testTarget(name: "LivePatchTests", dependencies: ["LivePatch"], swiftSettings: swiftSettings),
+    .testTarget(name: "TracingTests", dependencies: ["Tracing", "Inferior", "CLinux", "CPulpABI"], swiftSettings: swiftSettings),
+    .testTarget(name: "LivePatchTests", dependencies: ["LivePatch", "CPulpABI"], swiftSettings: swiftSettings),
+    .testTarget(name: "InferiorTests", dependencies: ["Inferior", "Tracing", "Diagnostics"], swiftSettings: swiftSettings),
     .testTarget(name: "LuaBridgeTests", dependencies: ["LuaBridge"], swiftSettings: swiftSettings),
   ],
   swiftLanguageModes: [.v6],

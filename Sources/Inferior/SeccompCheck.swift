@@ -105,8 +105,8 @@ struct SeccompFilter {
       position += 1
       let operand = code & 0x08 != 0 ? index : k
       switch code & 0x07 {
-      case 0x00: accumulator = code & 0xe0 == 0x60 ? scratch[Int(k & 15)] : code & 0xe0 == 0x20 ? load(k, call) : k  // LD
-      case 0x01: index = code & 0xe0 == 0x60 ? scratch[Int(k & 15)] : k  // LDX
+      case 0x00: accumulator = code & 0xe0 == 0x20 ? load(k, call) : constant(code, k, scratch)  // LD
+      case 0x01: index = constant(code, k, scratch)  // LDX
       case 0x02: scratch[Int(k & 15)] = accumulator  // ST
       case 0x03: scratch[Int(k & 15)] = index  // STX
       case 0x04: accumulator = SeccompFilter.compute(code & 0xf0, accumulator, operand)  // ALU
@@ -116,6 +116,15 @@ struct SeccompFilter {
       }
     }
     return 0
+  }
+
+  /// What the modes give that do not look at the call: BPF_MEM, BPF_LEN (the size of struct seccomp_data), BPF_IMM.
+  private func constant(_ code: UInt16, _ k: UInt32, _ scratch: [UInt32]) -> UInt32 {
+    switch code & 0xe0 {
+    case 0x60: scratch[Int(k & 15)]
+    case 0x80: 64
+    default: k
+    }
   }
 
   private static func compute(_ operation: UInt16, _ left: UInt32, _ right: UInt32) -> UInt32 {
