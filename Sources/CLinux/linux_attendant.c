@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,6 +22,7 @@ struct attended {
 
 static struct attended attended[UL_ATTEND_MAX];
 static volatile sig_atomic_t attended_count, attended_high, attendant_news;
+static volatile pid_t owner; /* the thread whose tracees are attended */
 
 static int is_fault(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGTRAP ||
@@ -72,10 +74,17 @@ static void serve_all(void) {
     if (attended[i].tid != 0) serve(&attended[i]);
 }
 
+/* ptrace(2) belongs to one thread, SIGCHLD and SIGALRM to the process: the kernel may choose any thread that does not
+ * block them. Such a thread could take a stop from its wait queue and would be refused when it says PTRACE_CONT. */
+static int pass_on(int number) {
+  if (owner == 0 || (pid_t)syscall(SYS_gettid) == owner) return 0;
+  syscall(SYS_tgkill, getpid(), owner, number);
+  return 1;
+}
+
 static void on_child(int number) {
-  (void)number;
   int saved = errno;
-  if (attended_count > 0) serve_all();
+  if (attended_count > 0 && !pass_on(number)) serve_all();
   errno = saved;
 }
 
@@ -103,6 +112,16 @@ void ul_normalise_process(void) {
 
 static void install(void) {
   static int installed;
+  pid_t self = (pid_t)syscall(SYS_gettid);
+  if (owner != self) {
+    owner = self;
+    prctl(PR_SET_TIMERSLACK, 1ul); /* short sleeps are to be short */
+    sigset_t set; /* whoever made this thread may have left them blocked */
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGALRM);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+  }
   if (installed) return;
   installed = 1;
   struct sigaction action = {0};
@@ -110,7 +129,12 @@ static void install(void) {
   action.sa_mask = handled();
   action.sa_flags = SA_RESTART; /* not SA_NOCLDSTOP: ptrace stops are what it is for */
   sigaction(SIGCHLD, &action, NULL);
-  prctl(PR_SET_TIMERSLACK, 1ul); /* short sleeps are to be short */
+}
+
+static struct attended *find(pid_t tid) {
+  for (int i = 0; i < attended_high; i++)
+    if (attended[i].tid == tid) return &attended[i];
+  return NULL;
 }
 
 int ul_attend(pid_t tid, int mode) {
@@ -118,16 +142,19 @@ int ul_attend(pid_t tid, int mode) {
   sigset_t old;
   block_handlers(&old);
   int result = -EAGAIN;
-  for (int i = 0; i < UL_ATTEND_MAX; i++) {
-    if (attended[i].tid != 0) continue;
-    attended[i].mode = mode;
-    attended[i].held = 0;
-    attended[i].tid = tid;
-    attended_count++;
-    if (i >= attended_high) attended_high = i + 1;
-    serve(&attended[i]); /* it may have stopped before it was on the list */
+  struct attended *entry = find(tid); /* one for each thread: a second would take the stops of a later session */
+  for (int i = 0; !entry && i < UL_ATTEND_MAX; i++)
+    if (attended[i].tid == 0) {
+      entry = &attended[i];
+      attended_count++;
+      if (i >= attended_high) attended_high = i + 1;
+    }
+  if (entry) {
+    entry->mode = mode;
+    entry->held = 0;
+    entry->tid = tid;
+    serve(entry); /* it may have stopped before it was on the list */
     result = 0;
-    break;
   }
   sigprocmask(SIG_SETMASK, &old, NULL);
   return result;
@@ -184,10 +211,11 @@ static void reap(pid_t tid) {
 }
 
 static void on_alarm(int number) {
-  (void)number;
   int saved = errno;
-  if (attended_count > 0) serve_all(); /* SIGCHLD is held back */
-  for (int i = 0; i < reaped_count; i++) reap(reaped[i]);
+  if (!pass_on(number)) {
+    if (attended_count > 0) serve_all(); /* SIGCHLD is held back */
+    for (int i = 0; i < reaped_count; i++) reap(reaped[i]);
+  }
   errno = saved;
 }
 

@@ -27,7 +27,11 @@
 static uint64_t steps;
 static uint64_t die_at = UINT64_MAX;
 
+static void (*observer)(uint64_t);
+
 uint64_t ul_step_count(void) { return steps; }
+
+void ul_observe_steps(void (*observe)(uint64_t step)) { observer = observe; }
 
 uint64_t ul_step(void) {
   if (die_at == UINT64_MAX) {
@@ -35,6 +39,7 @@ uint64_t ul_step(void) {
     die_at = text ? strtoull(text, NULL, 10) : 0;
   }
   steps++;
+  if (observer) observer(steps);
   if (die_at != 0 && steps == die_at) kill(getpid(), SIGKILL);
   return steps;
 }
@@ -235,6 +240,8 @@ int ul_urgent(int begin) {
   policy = found;
   return 1;
 }
+
+pid_t ul_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 
 int ul_vdso_descriptor(void) {
   const char *image = (const char *)getauxval(AT_SYSINFO_EHDR);

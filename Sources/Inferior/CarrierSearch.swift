@@ -20,21 +20,26 @@ extension TargetProcess {
     _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, ignoringSeccomp: Bool = false
   ) throws(CodedError) -> pid_t {
     let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), ignoringSeccomp: ignoringSeccomp)
-    var pause: UInt32 = 1000
+    var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
-    var refusals: [CarrierRefusal] = []
+    var refusals: [pid_t: CarrierRefusal] = [:]
     while true {
-      refusals.removeAll()
-      for tid in search.candidates(wanted) where stops[tid, default: 0] < CarrierSearch.stopLimit {
+      let candidates = search.candidates(wanted)
+      // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
+      var isExhausted = !candidates.isEmpty
+      for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
+        isExhausted = false
         stops[tid, default: 0] += 1
         guard let reason = try search.tryCarrier(&session, tid, until: deadline) else { return tid }
-        refusals.append(CarrierRefusal(tid: tid, reason: reason))
+        refusals[tid] = CarrierRefusal(tid: tid, reason: reason)
         if tid == session.rightHolder { session.resume(tid) } else { session.release(tid) }
         if deadline.hasPassed { break }
       }
       if hasEnded { throw .gone(pid) }
-      if deadline.hasPassed || (refusals.isEmpty && !stops.isEmpty) { throw search.noCarrier(refusals) }
-      ul_attend_sleep(min(pause, UInt32(clamping: deadline.remainingMicroseconds &+ 1)))
+      if deadline.hasPassed || isExhausted { throw search.noCarrier(refusals.values.sorted { $0.tid < $1.tid }) }
+      // News of a seized thread cuts one sleep short, not the back-off.
+      let wake = Deadline(afterMicroseconds: min(pause, deadline.remainingMicroseconds &+ 1))
+      while !wake.hasPassed { ul_attend_sleep(UInt32(clamping: wake.remainingMicroseconds &+ 1)) }
       pause = min(pause * 2, 100_000)
     }
   }

@@ -63,6 +63,7 @@ public final class TargetProcess {
 
   /// Forgets what was read of mappings and libraries: both change while the process runs.
   public func refresh() {
+    memory.followThreads()
     cachedMap = nil
     cachedLibraries = nil
     cachedUnwinder = nil

@@ -29,7 +29,7 @@ final class ChangeSession {
   init(_ runtime: PulpRuntime) throws(CodedError) {
     process = runtime.process
     self.runtime = runtime
-    let facts = try process.facts()
+    let facts = try ChangeSession.factsAfterOurselves(process)
     if facts.tracer != 0 { throw .traced(process.pid, by: facts.tracer) }
     guard facts.state != "T" else {
       throw CodedError(
@@ -40,6 +40,17 @@ final class ChangeSession {
     }
     sequence = Deadline.now
     stored = try TraceSession(process.memory)
+  }
+
+  /// A thread that our last session could not stop (vfork) is let go at its next stop; until then we are its tracer.
+  private static func factsAfterOurselves(_ process: TargetProcess) throws(CodedError) -> ProcessFacts {
+    let grace = Deadline(afterMicroseconds: 500_000)
+    var facts = try process.facts()
+    while facts.tracer == ul_thread_id() && !grace.hasPassed {
+      ul_attend_sleep(1000)
+      facts = try process.facts()
+    }
+    return facts
   }
 
   /// Detaches everything before it returns: the next operation may begin at once.
@@ -155,7 +166,8 @@ final class ChangeSession {
   func stopWorldAtRest(_ check: WorldCheck, until deadline: Deadline) throws(CodedError) -> WorldStop {
     let unwinder = process.currentUnwinder()
     while true {
-      let world = try stopWorld(until: deadline)
+      // The last attempt gets time for its stop, or a late handler would look like a thread that cannot be stopped.
+      let world = try stopWorld(until: Deadline(afterMicroseconds: max(deadline.remainingMicroseconds, 50_000)))
       do throws(CodedError) {
         try check.rewindAll(&trace)
         guard let tid = try firstInTransit(check, unwinder) else { return world }

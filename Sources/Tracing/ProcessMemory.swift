@@ -9,7 +9,7 @@ import Glibc
 public final class ProcessMemory {
   public let pid: pid_t
   /// The thread whose /proc entry and memory are used: the leader, unless it has exited and left its process to others.
-  public let thread: pid_t
+  public private(set) var thread: pid_t
   private let descriptor: Int32
 
   /// Opens /proc/TID/mem. Fails with `process.permission` or `process.not_found`.
@@ -25,6 +25,17 @@ public final class ProcessMemory {
   }
 
   deinit { close(descriptor) }
+
+  /// Moves to a live thread when the one that was used has ended: a leader that calls pthread_exit leaves its process to
+  /// the others, and /proc shows no mappings for it any more. The open file stays good.
+  public func followThreads() {
+    let isOver: (pid_t) -> Bool = { [pid] tid in
+      guard let state = ThreadList.state(of: tid, in: pid) else { return true }
+      return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
+    }
+    guard isOver(thread), let next = ThreadList.read(of: pid).first(where: { !isOver($0) }) else { return }
+    thread = next
+  }
 
   /// `count` bytes at `address`. Fails with `memory.unreadable` unless all of them can be read.
   public func read(_ address: UInt64, count: Int) throws(CodedError) -> [UInt8] {

@@ -126,7 +126,7 @@ public struct TraceSession: ~Copyable {
       if status.kind == UL_WAIT_NOTHING {
         let result = ul_wait(tid, 1, &status)
         if result < 0 && -result != EINTR { return forget(index) }
-        if result < 0 {
+        if result <= 0 {
           let state = ThreadList.state(of: tid, in: pid)
           if state == UInt8(ascii: "Z") { return collectLater(index) }  // a leader whose threads live on
           // A thread that waits for a processor will come; one in uninterruptible sleep (vfork, a dead disk) may not.
@@ -180,27 +180,19 @@ public struct TraceSession: ~Copyable {
 
   // MARK: - Interrupted system calls
 
-  /// A plain EINTR that only our stop caused is turned into a repetition, unless a signal is waiting: then the program is
-  /// owed its EINTR. The second time in one session only the rest of the timeout is waited.
+  /// A plain EINTR that only our stop caused is turned into a repetition; if a signal reaches the thread before it goes on,
+  /// the kernel makes an EINTR of it again. The second time in one session only the rest of the timeout is waited.
   private mutating func repeatInterruptedCall(_ index: Int) {
     let registers = tracees[index].registers
-    guard SystemCallRestart(registers) == .interrupted, ul_has_pending_signal(tracees[index].tid) == 0 else { return }
+    guard SystemCallRestart(registers) == .interrupted else { return }
     let tid = tracees[index].tid
-    var changed = registers.repeating(.interrupted)
+    var changed = registers.restartedUnlessHandled()
     if let restart = TimedRestart(registers, after: timedRestarts[tid]) {
       timedRestarts[tid] = restart
       changed.raw.r10 = restart.timeout
     }
-    if registers.waitsWithOwnMask { leaveTemporaryMask(tid) }
     tracees[index].registers = changed
     tracees[index].registersChanged = true
-  }
-
-  /// A signal that only the wait lets through must find the thread waiting: it is what the wait is for. So the thread has
-  /// its ordinary mask, which is what PTRACE_GETSIGMASK gives, until the repeated call replaces it again.
-  private func leaveTemporaryMask(_ tid: pid_t) {
-    var mask: UInt64 = 0
-    if ul_get_signal_mask(tid, &mask) >= 0 { ul_set_signal_mask(tid, mask) }
   }
 
   // MARK: - Registers of stopped threads

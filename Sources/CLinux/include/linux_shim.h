@@ -69,6 +69,8 @@ long ul_pidfd_open(pid_t pid);
 int ul_pidfd_ended(int fd);
 long ul_getdents(int fd, void *buffer, size_t size);
 uint64_t ul_monotonic_ns(void);
+/* The calling thread: what TracerPid names, and ptrace belongs to. */
+pid_t ul_thread_id(void);
 /* A memory file with a copy of our own vDSO, which is every process's vDSO on this kernel; the caller closes it. */
 int ul_vdso_descriptor(void);
 
@@ -76,6 +78,8 @@ int ul_vdso_descriptor(void);
  * (each ptrace request and each write) is replaced by SIGKILL to ourselves. Returns the number of steps so far. */
 uint64_t ul_step(void);
 uint64_t ul_step_count(void);
+/* Before each step `observe` is called with its number: for tests of the order of steps. NULL ends it. */
+void ul_observe_steps(void (*_Nullable observe)(uint64_t step));
 
 /* What a program cannot rely on at its start: descriptors 0 to 2 that are open (else a target's memory could become standard
  * output), children that can be collected, and the signals that this program needs. */
@@ -83,7 +87,8 @@ void ul_normalise_process(void);
 
 /* The attendant: while a thread is seized and running, its signal stops must be served at once, whatever this program is
  * doing meanwhile (a Lua statement, the prompt). SIGCHLD's handler does it for the threads given to it, on the one thread
- * that owns them. A synchronous fault of a thread attended with `hold_faults` is kept for the caller. */
+ * that owns them: where a library or a test has started other threads, the handler passes the signal on. A synchronous
+ * fault of a thread attended with `hold_faults` is kept for the caller. */
 enum { UL_ATTEND_MAX = 32768 };
 enum { UL_ATTEND_SERVE = 0, UL_ATTEND_HOLD_FAULTS = 1, UL_ATTEND_LET_GO = 2 /* detach at its first stop */ };
 int ul_attend(pid_t tid, int mode);

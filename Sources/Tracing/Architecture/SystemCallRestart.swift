@@ -64,6 +64,15 @@ extension Registers {
     copy.raw.orig_rax = UInt64.max
     return copy
   }
+
+  /// The registers with which the kernel itself repeats an interrupted call, unless it delivers a signal on the way: then
+  /// the program gets its EINTR. Only the kernel can tell, as a signal may come in until the thread runs, and a call with a
+  /// signal mask of its own (epoll_pwait) blocks others than the thread does.
+  func restartedUnlessHandled() -> Registers {
+    var copy = self
+    copy.raw.rax = UInt64(bitPattern: -514)  // -ERESTARTNOHAND
+    return copy
+  }
 }
 
 /// A timed call that was issued again in this session, so that a second restart waits only for the rest.
@@ -98,9 +107,4 @@ struct TimedRestart {
     systemCall == registers.systemCall && programCounter == registers.programCounter && stackPointer == registers.stackPointer
       && timeout == UInt64(UInt32(truncatingIfNeeded: registers.raw.r10))
   }
-}
-
-extension Registers {
-  /// Calls that wait under a signal mask of their own: epoll_pwait epoll_pwait2 io_pgetevents io_uring_enter.
-  var waitsWithOwnMask: Bool { systemCall.map { [281, 441, 333, 426].contains($0) } ?? false }
 }
