@@ -26,6 +26,7 @@ extension PatchOperation {
   public func settle() throws(CodedError) {
     let session = try openSession(.switched)
     let settler = Settler(runtime, transitions: transitions, universe: universe)
+    try confirm(PULP_OP_ARMING, PULP_OP_SETTLING)
     let writes = try settler.settledWrites()
     let check = WorldCheck(runtime, places: places(), leaving: left.map(\.container))
     let unwinder = process.currentUnwinder()
@@ -33,6 +34,7 @@ extension PatchOperation {
     let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
     var failure: CodedError?
     do throws(CodedError) {
+      try confirm(PULP_OP_SETTLING)
       occupants = try occupied(session, check, unwinder)
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
@@ -99,9 +101,11 @@ extension PatchOperation {
     }
   }
 
-  /// Takes a staged operation back: marks, slots, paddings and containers. Nothing of it was ever in force.
+  /// Takes a staged operation back: marks, slots, paddings and containers. Nothing of it was ever in force. Fails with
+  /// `operation.expired` when entries are armed, whose slots must stay: that is left to `recover`.
   public func abort(timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
     let session = try openSession(.staged)
+    try confirm(PULP_OP_STAGED)
     defer { self.session = nil }
     // A switch that failed in the middle and could not take its writes back: entries may lead to the slots.
     let operation = try runtime.operation()

@@ -43,6 +43,7 @@ extension PatchOperation {
     var failure: CodedError?
     var blockers: [Blocker] = []
     do throws(CodedError) {
+      try confirm(PULP_OP_STAGED)
       blockers = try findBlockers(session, check, unwinder, options.consistency)
       if blockers.isEmpty {
         if options.maxPause != nil && deadline.hasPassed { throw tooLong(options) }
@@ -84,7 +85,7 @@ extension PatchOperation {
 
   /// The point of no return is the store of the universe: before it all is old, after it all is new. When something fails
   /// before it, the entries are as they were and the operation is only staged again.
-  private func commit(_ session: ChangeSession, _ writes: EntryWrites) throws(CodedError) {
+  func commit(_ session: ChangeSession, _ writes: EntryWrites) throws(CodedError) {
     try writes.verify(runtime.memory)
     try session.setOperationState(PULP_OP_ARMING)
     do throws(CodedError) {

@@ -39,6 +39,8 @@ public final class PatchOperation {
   public internal(set) var phase = Phase.staged
   /// The universe this operation leads to.
   public let universe: UInt64
+  /// What tells this operation from any other in the journal.
+  let token: UInt64
   var session: ChangeSession?
   let transitions: [pulp_transition]
   /// Patches this operation loaded, and those it leaves.
@@ -58,7 +60,7 @@ public final class PatchOperation {
   public internal(set) var settlePauseNanoseconds: UInt64 = 0
 
   init(
-    _ session: ChangeSession, plan: PatchPlan, universe: UInt64, transitions: [pulp_transition], loaded: [LoadedPatch],
+    _ session: ChangeSession, plan: PatchPlan, universe: UInt64, token: UInt64, transitions: [pulp_transition], loaded: [LoadedPatch],
     left: [LoadedPatch], known: [LoadedPatch]
   ) {
     self.session = session
@@ -66,6 +68,7 @@ public final class PatchOperation {
     runtime = session.runtime
     self.plan = plan
     self.universe = universe
+    self.token = token
     self.transitions = transitions
     self.loaded = loaded
     self.left = left
@@ -93,6 +96,17 @@ public final class PatchOperation {
         data: ["pid": .integer(Int64(process.pid)), "phase": .text(phase.rawValue)])
     }
     return session
+  }
+
+  /// The journal still holds this operation in one of `states`. Asked in every stop: the exclusive right goes with a thread
+  /// that could not be stopped, and another tool may then have undone what was staged here.
+  func confirm(_ states: pulp_operation_state...) throws(CodedError) {
+    let operation = try runtime.operation()
+    guard operation.token == token, states.contains(where: { UInt32($0.rawValue) == operation.state }) else {
+      throw CodedError(
+        .operationExpired, "the operation on process \(process.pid) was taken over by another tool",
+        data: ["pid": .integer(Int64(process.pid)), "state": .integer(Int64(operation.state))])
+    }
   }
 
   // MARK: - Stage
@@ -184,7 +198,7 @@ public final class PatchOperation {
     guard raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token else { throw runtime.corrupt("its operation is not the one that was staged") }
     let patches = try runtime.loadedPatches()
     return PatchOperation(
-      session, plan: plan, universe: raw.universe, transitions: try runtime.transitions(of: raw),
+      session, plan: plan, universe: raw.universe, token: token, transitions: try runtime.transitions(of: raw),
       loaded: patches.filter { $0.appliedUniverse == raw.universe }, left: patches.filter { $0.revertedUniverse == raw.universe },
       known: patches)
   }
