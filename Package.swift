@@ -79,6 +79,9 @@ let package = Package(
     .testTarget(name: "TracingTests", dependencies: ["Tracing", "Inferior", "CLinux", "CPulpABI"], swiftSettings: swiftSettings),
     .testTarget(name: "LivePatchTests", dependencies: ["LivePatch", "CPulpABI"], swiftSettings: swiftSettings),
     .testTarget(name: "InferiorTests", dependencies: ["Inferior", "Tracing", "Diagnostics"], swiftSettings: swiftSettings),
+    .testTarget(
+      name: "LiveTests", dependencies: ["LivePatch", "Inferior", "ELF", "Tracing", "CLinux", "CPulpABI", "Diagnostics"],
+      swiftSettings: swiftSettings),
     .testTarget(name: "LuaBridgeTests", dependencies: ["LuaBridge"], swiftSettings: swiftSettings),
   ],
   swiftLanguageModes: [.v6],

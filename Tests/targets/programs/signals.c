@@ -7,8 +7,8 @@
 
 int dozen(void);
 
-static _Atomic long usr1, queued, sum, disorder;
-static _Atomic int last;
+_Atomic long usr1, queued, sum, disorder; /* also read from outside */
+_Atomic int last;
 
 static void on_usr1(int number) { (void)number; usr1++; }
 

@@ -1,0 +1,1 @@
+int number_3(void) { return 3; }
