@@ -167,7 +167,7 @@ final class ChangeSession {
     let unwinder = process.currentUnwinder()
     while true {
       // The last attempt gets time for its stop, or a late handler would look like a thread that cannot be stopped.
-      let world = try stopWorld(until: Deadline(afterMicroseconds: max(deadline.remainingMicroseconds, 50_000)))
+      let world = try stopWorld(until: Deadline(afterMicroseconds: max(deadline.remainingMicroseconds, PatchOperation.stopLimit)))
       do throws(CodedError) {
         try check.rewindAll(&trace)
         guard let tid = try firstInTransit(check, unwinder) else { return world }
