@@ -28,7 +28,7 @@ extension PatchOperation {
     let settler = Settler(runtime, transitions: transitions, universe: universe)
     try confirm(PULP_OP_ARMING, PULP_OP_SETTLING)
     let writes = try settler.settledWrites()
-    let check = WorldCheck(runtime, places: places(), leaving: left.map(\.container))
+    let check = WorldCheck(runtime, places: places(), leaving: (left + retired).map(\.container))
     let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
     let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
@@ -55,7 +55,7 @@ extension PatchOperation {
     for tid in session.trace.stoppedThreads {
       guard let registers = session.trace.registers(of: tid) else { continue }
       let trace = unwinder.unwind(tid, registers)
-      for patch in left where reasons[patch.address] == nil {
+      for patch in left + retired where reasons[patch.address] == nil {
         if trace.frames.contains(where: { patch.container.contains($0.programCounter) }) {
           reasons[patch.address] = "thread \(tid) is in it"
         } else if !trace.isComplete {
@@ -78,6 +78,10 @@ extension PatchOperation {
       } else {
         outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
       }
+    }
+    for patch in retired where occupants[patch.address] == nil {
+      let outcome = try PatchOperation.unload(patch, session, timeout: timeout)
+      if outcome.state == .unloaded { outcomes.append(outcome) }
     }
     carrierNanoseconds = session.carrierNanoseconds
     return outcomes

@@ -46,6 +46,9 @@ public final class PatchOperation {
   /// Patches this operation loaded, and those it leaves.
   let loaded: [LoadedPatch]
   let left: [LoadedPatch]
+  /// Patches left by earlier operations whose containers had to stay then: a thread was in one, or its stack could not be
+  /// unwound for a moment. A revert tries the newest of them again, else they would pile up.
+  let retired: [LoadedPatch]
   /// Everything known when it was staged: whose entries may be in transit.
   let known: [LoadedPatch]
   /// Left containers that a thread was in when the operation was settled: address of the patch, and why it stays.
@@ -72,6 +75,7 @@ public final class PatchOperation {
     self.transitions = transitions
     self.loaded = loaded
     self.left = left
+    retired = left.isEmpty ? [] : Array(known.filter { $0.revertedUniverse != 0 && $0.revertedUniverse < universe }.prefix(16))
     self.known = known
     carrierNanoseconds = session.carrierNanoseconds
   }
