@@ -1,5 +1,4 @@
 -- timeout: 900
--- slow
 -- The tool kills itself at a place of one apply, of one revert, and of one abort. After each death the target lives and is in
 -- the version that its universe says, `recover` leaves nothing pending, the same change then works, and at the end the
 -- mappings are those of the beginning, but for one retired container.
@@ -31,8 +30,10 @@ end
 local kinds = {
   apply = {before = "12", after = "13", program = "ulp.trigger(p, FIX)"},
   revert = {before = "13", after = "12", program = "ulp.revert(p, FIX)"},
-  -- Staged, and given up because it would take longer than it may.
-  abort = {before = "12", after = "12", program = "pcall(ulp.trigger, p, FIX, {max_pause = '0us', timeout = 0})"},
+  abort = {before = "12", after = "12", program = [[
+    local core, runtime = require "ulp.core", assert(p:runtime())
+    if runtime:state() ~= "idle" then runtime:recover() end
+    runtime:abort(runtime:stage(assert(core.plan(p, {assert(core.container(FIX))}, {}))))]]},
 }
 
 local function run(kind, place)
