@@ -148,7 +148,7 @@ enum RuntimeModule {
       for position in 1..<(table.count + 1) { values.append(UInt64(bitPattern: try table.integer(at: position) ?? 0)) }
     }
     let options = try arguments.options(3, ["timeout", "thread"])
-    let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 1_000_000
+    let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
     let thread = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
     func call(_ function: UInt64, _ values: [UInt64]) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
       let hasRuntime = try target.libraries().contains { $0.name.hasPrefix("libpulp.so") }
