@@ -11,6 +11,9 @@
 #include <sys/user.h>
 #include <sys/uio.h>
 
+/* A buffer of no bytes may be NULL; every other pointer must not. */
+#pragma clang assume_nonnull begin
+
 /* What a wait status says (waitpid(2)); `ul_wait` fills it. */
 struct ul_wait_status {
   int32_t kind;     /* UL_WAIT_* */
@@ -27,7 +30,7 @@ long ul_seize(pid_t tid);
  * to collect them, and our request waits for the execve: so those of `held` that have ended are collected from SIGALRM's
  * handler (see ul_watchdog_start), in the middle of the request. -ECHILD: seized, but by then the thread had executed another
  * program and had become the leader of its process: it is traced under that number now. */
-long ul_seize_reaping(pid_t tid, const pid_t *held, int count);
+long ul_seize_reaping(pid_t tid, const pid_t *_Nullable held, int count);
 long ul_interrupt(pid_t tid);
 /* PTRACE_CONT, PTRACE_DETACH with a signal to deliver (0: none); PTRACE_LISTEN leaves a group-stop as it is. */
 long ul_continue(pid_t tid, int signal);
@@ -38,8 +41,8 @@ long ul_continue_to_system_call(pid_t tid, int signal);
 long ul_get_registers(pid_t tid, struct user_regs_struct *registers);
 long ul_set_registers(pid_t tid, const struct user_regs_struct *registers);
 /* The XSAVE image in standard form; returns its size in bytes. */
-long ul_get_xstate(pid_t tid, void *buffer, size_t size);
-long ul_set_xstate(pid_t tid, const void *buffer, size_t size);
+long ul_get_xstate(pid_t tid, void *_Nullable buffer, size_t size);
+long ul_set_xstate(pid_t tid, const void *_Nullable buffer, size_t size);
 long ul_get_signal_mask(pid_t tid, uint64_t *mask);
 long ul_set_signal_mask(pid_t tid, uint64_t mask);
 /* The thread's registered rseq area, 0 if none (PTRACE_GET_RSEQ_CONFIGURATION, since Linux 5.13). */
@@ -47,7 +50,7 @@ long ul_get_rseq_area(pid_t tid, uint64_t *address);
 /* si_signo, si_code and si_addr of the signal a thread is stopped with. */
 long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address);
 /* One classic BPF filter of the thread (PTRACE_SECCOMP_GET_FILTER); returns the number of 8-byte instructions. */
-long ul_get_seccomp_filter(pid_t tid, unsigned index, void *buffer, size_t capacity);
+long ul_get_seccomp_filter(pid_t tid, unsigned index, void *_Nullable buffer, size_t capacity);
 long ul_poke(pid_t tid, uint64_t address, uint64_t word);
 /* 1 when a signal that the thread does not block waits for it or for its process (PTRACE_PEEKSIGINFO). */
 int ul_has_pending_signal(pid_t tid);
@@ -56,18 +59,18 @@ int ul_has_pending_signal(pid_t tid);
 long ul_wait(pid_t tid, int block, struct ul_wait_status *status);
 
 /* Copies between processes without stopping them. Partial copies are reported by the returned count. */
-long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count);
+long ul_vm_read(pid_t pid, void *_Nullable local, uint64_t remote, size_t count);
 /* `count` bytes from each of `pieces` (at most UL_VM_PIECES) addresses, one after the other. */
 enum { UL_VM_PIECES = 1024 /* IOV_MAX */ };
-long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pieces, size_t count);
-long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count);
+long ul_vm_read_pieces(pid_t pid, void *_Nullable local, const uint64_t *addresses, int pieces, size_t count);
+long ul_vm_write(pid_t pid, const void *_Nullable local, uint64_t remote, size_t count);
 /* Forced write through an open /proc/PID/mem: works on read-only text (a private copy of the page is made). */
-long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count);
+long ul_mem_write(int fd, const void *_Nullable local, uint64_t remote, size_t count);
 
 long ul_pidfd_open(pid_t pid);
 /* 1 when the process behind the pidfd has ended. */
 int ul_pidfd_ended(int fd);
-long ul_getdents(int fd, void *buffer, size_t size);
+long ul_getdents(int fd, void *_Nullable buffer, size_t size);
 uint64_t ul_monotonic_ns(void);
 /* The calling thread: what TracerPid names, and ptrace belongs to. */
 pid_t ul_thread_id(void);
@@ -108,5 +111,7 @@ void ul_watchdog_stop(void);
 /* Real-time priority for the length of a world-stop, where the caller may have it: while threads stand still nobody else's
  * work should come before ours. 1: begin (returns 1 when granted), 0: back to what was before. sched_setscheduler(2). */
 int ul_urgent(int begin);
+
+#pragma clang assume_nonnull end
 
 #endif
