@@ -29,5 +29,15 @@ shell:expect "then\tdone"
 lingerer:ask("enter", "entering\n")
 lingerer:ask("leave", "left=2\n", {reject = "left=1"})
 t.unharmed(lingerer.pid)
+
+-- A list of processes ends with it, and does not go on to the next.
+lingerer:ask("enter", "entering\n")
+shell:send(("print('listing') ulp.revert({%d, %d}, %q, {timeout = 60})\n"):format(lingerer.pid, lingerer.pid, t.patch "linger_2"))
+shell:expect "listing"
+t.sleep(0.5)
+shell:send "\3"
+shell:expect "interrupted"
+lingerer:ask("leave", "left=2\n", {reject = "left=1"})
+t.unharmed(lingerer.pid)
 shell:send "os.exit()\n"
 shell:expect_exit(0)

@@ -192,7 +192,8 @@ function M.each(target, one)
     local done, result
     if p then done, result = pcall(one, p) else done, result = false, refusal end
     if not done then
-      if not err.is(result) then error(result, 0) end
+      -- Ctrl-C is meant for the whole list.
+      if not err.is(result) or err.is(result, "script.interrupted") then error(result, 0) end
       local failure = {state = "failed", pid = p and p.pid or member}
       for name, value in next, result do failure[name] = value end
       result = failure
@@ -206,7 +207,7 @@ end
 function M.try(body, ...)
   local done, result = pcall(body, ...)
   if done then return result end
-  if not err.is(result) then error(result, 0) end
+  if not err.is(result) or err.is(result, "script.interrupted") then error(result, 0) end
   return nil, result
 end
 
