@@ -159,6 +159,12 @@ extension ErrorCode {
     "switch.max_pause", "the world-stop would have been longer than `max_pause`; the process was let go unpatched",
     hint: "give a longer `max_pause`, or try at a quieter time")
 
+  // MARK: compiling
+  public static let ccFailed = ErrorCode(
+    "cc.failed", "the compiler or linker refused the source", hint: "its whole text is in `output`")
+  public static let ccMissing = ErrorCode(
+    "cc.missing", "a compiler or one of its tools could not be started", hint: "install gcc (g++ for C++) and binutils, or say which with `cc`")
+
   // MARK: scripts and the command line
   public static let usage = ErrorCode("usage", "the command line or an argument is wrong", hint: "see `ulpsh help`")
   public static let scriptError = ErrorCode("script.error", "a Lua script failed", hint: "see the traceback")
@@ -186,6 +192,7 @@ extension ErrorCode {
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
     patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, switchPause,
+    ccFailed, ccMissing,
     usage, scriptError, scriptInterrupted, spawnFailed, expectTimeout, expectRejected, internalError,
   ]
 }

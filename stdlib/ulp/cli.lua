@@ -93,7 +93,7 @@ end
 
 --- The names of all commands, sorted. Reads the directory through the loader's own means: each name is listed here.
 M.names = {
-  "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "run", "test", "trigger",
+  "cc", "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "run", "test", "trigger",
 }
 
 --- The file of a command; nil if there is none.

@@ -187,6 +187,51 @@ function M.patch(name, options)
   return assert(require("ulp").pack(description)).path
 end
 
+--- FNV-1a, for names of files; contents are compared.
+local function digest(text)
+  local hash = 0xcbf29ce484222325
+  for index = 1, #text do hash = (hash ~ text:byte(index)) * 0x100000001b3 end
+  return ("%016x"):format(hash)
+end
+
+--- Everything that decides what a request to the compiler makes, as one text.
+local function recipe(options)
+  local parts = {}
+  for name, value in pairs(options) do parts[#parts + 1] = ("%s=%s"):format(name, show(value)) end
+  table.sort(parts)
+  local inputs = {options.target}
+  for _, name in ipairs {"source", "libraries"} do
+    local paths = type(options[name]) == "table" and options[name] or {options[name]}
+    table.move(paths, 1, #paths, #inputs + 1, inputs)
+  end
+  for _, path in ipairs(inputs) do parts[#parts + 1] = path .. "=" .. read_file(path) end
+  parts[#parts + 1] = read_file(core.stdlib_path .. "/ulp/cc.lua") .. read_file(core.stdlib_path .. "/include/ulp.h")
+  return table.concat(parts, "\n")
+end
+
+--- Compiles with `ulp.cc`, unless the same was compiled before: then the file made then is used. `as` is the file's name.
+---
+--- The path of a patch is one of this scenario alone; libraries and programs stay where they are, for the next one.
+---@param options table as for `ulp.cc`, with `as` instead of `output`
+---@return string path
+function M.cc(options)
+  local request, name = {}, options.as or "made"
+  for key, value in pairs(options) do request[key] = value end
+  request.as = nil
+  local text = recipe(options)
+  local path = M.path(("made-%s-%s"):format(digest(text), name))
+  local known = io.open(path .. ".recipe", "rb")
+  if not (known and known:read "a" == text and io.open(path)) then
+    request.output = path
+    assert(require("ulp").cc(request))
+    local new = ("%s.%x"):format(path, math.random(0))
+    assert(os.rename(write_file(new, text), path .. ".recipe"))
+  end
+  if known then known:close() end
+  if request.kind then return path end
+  return write_file(("%s/%s"):format(M.directory(), name), read_file(path))
+end
+
 -- The target as the kernel shows it; none of this goes through what is tested
 
 local function each_thread(pid)
