@@ -21,6 +21,7 @@ function M.configure(parser)
   parser:option("-j --jobs", "Scenarios at the same time", "1"):convert(tonumber)
   parser:option("--skips", "File with the allowed reasons for skipping, one a line")
   parser:flag("--quick", "Leave out the scenarios that are marked as slow")
+  parser:flag("--list", "Tell what each scenario proves, and run none")
   parser:flag("--verbose", "Show the transcript of every scenario")
   parser:option("--inside", "Run one scenario in this very process, for at most so many seconds"):convert(tonumber)
     :hidden(true)
@@ -95,14 +96,17 @@ end
 
 -- Many scenarios, each in its own process
 
---- What the comment lines at the top of a scenario say: `-- timeout: 60`, `-- slow`.
+--- What the comment lines at the top of a scenario say: `-- timeout: 60`, `-- slow`, and in words what it proves.
 local function header_of(path)
-  local header = {limit = default_limit, slow = false}
+  local header = {limit = default_limit, slow = false, words = {}}
   for line in io.lines(path) do
     if not line:match "^%-%-" then break end
-    header.limit = tonumber(line:match "^%-%- timeout: ([%d.]+)$") or header.limit
+    local limit = tonumber(line:match "^%-%- timeout: ([%d.]+)$")
+    header.limit = limit or header.limit
     header.slow = header.slow or line == "-- slow"
+    if not limit and line ~= "-- slow" then header.words[#header.words + 1] = line:match "^%-+%s*(.-)%s*$" end
   end
+  header.proves = (table.concat(header.words, " ") .. " "):match "^(.-%.)%s" or table.concat(header.words, " ")
   return header
 end
 
@@ -124,7 +128,7 @@ local function collect(paths, quick)
     if not file then return nil, job.path end
     file:close()
     local header = header_of(job.path)
-    job.limit = header.limit
+    job.limit, job.proves = header.limit, header.proves
     if not (quick and header.slow) then chosen[#chosen + 1] = job end
   end
   return chosen
@@ -211,9 +215,10 @@ local function run_all(jobs, options)
 end
 
 --- Runs the command; returns the exit status.
----@param options {path: string[], jobs: integer, skips?: string, quick?: boolean, verbose?: boolean, inside?: number}
+---@param options {path: string[], jobs: integer, skips?: string, quick?: boolean, verbose?: boolean, [string]: any}
+---@param out ulp.cli.Output
 ---@return integer
-function M.run(options)
+function M.run(options, out)
   M.verbose = options.verbose
   if options.inside then return run_inside(options.path[1], options.inside) end
   local jobs, missing = collect(options.path, options.quick)
@@ -225,7 +230,13 @@ function M.run(options)
     io.stderr:write "ulpsh test: no scenario found\n"
     return 4
   end
-  return run_all(jobs, options)
+  if not options.list then return run_all(jobs, options) end
+  for _, job in ipairs(jobs) do
+    local name = job.path:match "([^/]*)%.lua$" or job.path
+    local members = {name = name, path = job.path, limit = job.limit, proves = job.proves}
+    out:note("scenario", members, ("%-20s %s"):format(name, job.proves))
+  end
+  return 0
 end
 
 return M
