@@ -1,0 +1,40 @@
+-- timeout: 60
+-- Every thread reaches its own instance of a private thread-local variable, however the description names it.
+local t = require "ulp.scenario"
+local ulp = require "ulp"
+local references = t.shared "references"
+
+local offset = references.explicit("#%", "libtenant.so.0", "mine", "tenant_2.so", "mine_ref")
+t.ok(references.offset("libtenant.so.0", "mine") > 0, "the variable is not at the start of the block")
+
+for way, reference in pairs {omitted = "#%mine:mine_ref", explicit = offset} do
+  local fix = t.patch("tenant_2", {as = way, units = {"tenant_get:tenant_get_2", reference}})
+  local c <close> = t.target "tenants"
+  local p <close> = assert(ulp.attach(c.pid))
+  --- The tallies since the last question.
+  local function tally()
+    c:send "tell\n"
+    local old, new, wrong = c:expect("old=(%d+) new=(%d+) wrong=(%d+)%.\n", {pattern = true})
+    t.eq(wrong, "0", "numbers of another thread")
+    return tonumber(old), tonumber(new)
+  end
+  --- Calls from now on are all old, or all new.
+  local function only(is_new)
+    tally()
+    local deadline = t.clock() + 10
+    repeat
+      t.sleep(0.05)
+      local old, new = tally()
+      t.eq(is_new and old or new, 0, "calls of the other version")
+    until (is_new and new or old) > 0 or t.clock() > deadline
+    c:ask("main", is_new and "main=-99\n" or "main=99\n", {reject = is_new and "main=99" or "main=-99"})
+    t.unharmed(c.pid)
+  end
+  only(false)
+  for round = 1, 3 do
+    t.state(ulp.trigger(p, fix), "done", ("%s, round %d"):format(way, round))
+    only(true)
+    t.state(ulp.revert(p, fix), "done", ("%s, round %d"):format(way, round))
+    only(false)
+  end
+end

@@ -1,0 +1,1 @@
+int version_4(void) { return 4; }

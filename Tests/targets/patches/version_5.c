@@ -1,0 +1,1 @@
+int version_5(void) { return 5; }
