@@ -8,6 +8,11 @@ enum FileModule {
     // The names in a directory, sorted; nil if it is none.
     core.function("list_directory", "path") { arguments -> [String]? in names(in: try arguments.string(1)) }
 
+    // What a path names, without following a last symbolic link.
+    core.function("file_kind", "path") { arguments -> String? in kind(of: try arguments.string(1)) }
+
+    core.function("is_terminal", "descriptor") { arguments in isatty(Int32(truncatingIfNeeded: try arguments.integer(1))) == 1 }
+
     core.query("absolute_path", "path") { arguments in
       let path = try arguments.string(1)
       guard let resolved = realpath(path, nil) else { throw unreadable(path) }
@@ -44,6 +49,17 @@ enum FileModule {
   private static func unreadable(_ path: String) -> CodedError {
     CodedError(
       .fileUnreadable, "cannot read \(printable(path)): \(String(cString: strerror(errno)))", data: ["path": .text(path)])
+  }
+
+  private static func kind(of path: String) -> String? {
+    var facts = stat()
+    guard lstat(path, &facts) == 0 else { return nil }
+    switch facts.st_mode & S_IFMT {
+    case S_IFREG: return "file"
+    case S_IFDIR: return "directory"
+    case S_IFLNK: return "link"
+    default: return "other"
+    }
   }
 
   private static func names(in path: String) -> [String]? {

@@ -170,6 +170,11 @@ enum ProcessModule {
       let library = try target.library(named: try arguments.string(2))
       return try library?.image.address(of: name)?.rawValue
     }
+    process.method("prepared", "library") { handle, arguments in
+      let target = try handle.open()
+      guard let library = try target.library(named: try arguments.string(1)) else { return false }
+      return target.isPrepared(library)
+    }
     process.method("describe", "address") { handle, arguments -> LuaRecord? in
       let address = try arguments.address(1)
       guard let found = try handle.open().describe(address) else { return nil }

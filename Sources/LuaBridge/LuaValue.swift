@@ -66,6 +66,10 @@ public final class LuaReference: LuaPushable, @unchecked Sendable {
   ///
   /// Use the stack that the binding was given: it may be a coroutine's.
   public func call(on stack: LuaStack, _ arguments: any LuaPushable...) throws(LuaError) -> [LuaValue] {
+    try call(on: stack, arguments)
+  }
+
+  public func call(on stack: LuaStack, _ arguments: [any LuaPushable]) throws(LuaError) -> [LuaValue] {
     let count = try callKeepingResults(on: stack, arguments)
     let first = stack.top - count + 1
     let results = (0..<count).map { stack.value(at: first + $0) }

@@ -10,6 +10,10 @@ public struct Invocation: Equatable {
     case standardInput
     /// A subcommand of the standard library.
     case command(String)
+    /// The program under the name `ulp`, with SUSE's commands and options; they are read in Lua.
+    case suse
+    /// The program under a name such as `ulp_trigger`, without its beginning.
+    case talk(String)
     case version
     case help
   }
@@ -51,7 +55,7 @@ public struct Invocation: Equatable {
     var result = Invocation()
     var rest = words[...]
     result.program = rest.popFirst() ?? "ulpsh"
-    if let command = commandName(ofProgram: result.program) { return try result.withCommand(command, rest) }
+    if let other = workOfName(result.program) { return result.with(other, rest) }
     while let word = rest.popFirst() {
       switch word {
       case "-i": result.interactive = true
@@ -87,21 +91,10 @@ public struct Invocation: Equatable {
     word.hasSuffix(".lua") || word.contains("/") || isScript(word) ? .script(path: word) : .command(word)
   }
 
-  /// Under the name `ulp` or `ulp_<command>` the program is that command.
-  private static func commandName(ofProgram path: String) -> String? {
+  /// What the program is under the names of libpulp's own tools.
+  private static func workOfName(_ path: String) -> Work? {
     let name = path.split(separator: "/").last.map(String.init) ?? path
-    if name == "ulp" { return "" }
-    return name.hasPrefix("ulp_") ? String(name.dropFirst(4)) : nil
-  }
-
-  private func withCommand(_ name: String, _ words: ArraySlice<String>) throws(Mistake) -> Invocation {
-    var rest = words
-    let command = name.isEmpty ? rest.popFirst() ?? "help" : name
-    switch command {
-    case "-V", "--version": return with(.version, [])
-    case "-h", "--help": return with(.command("help"), [])
-    case _ where command.hasPrefix("-"): throw Mistake(message: "unknown option '\(command)'")
-    default: return with(.command(command), rest)
-    }
+    if name == "ulp" { return .suse }
+    return name.hasPrefix("ulp_") ? .talk(String(name.dropFirst(4))) : nil
   }
 }

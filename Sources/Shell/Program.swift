@@ -48,7 +48,9 @@ public struct Program {
       case .code(let code): try state.run(Array(code.utf8), name: "=(command line)")
       case .script(let path): return try runScript(path)
       case .standardInput: try runSource(readAll(STDIN_FILENO) ?? [], name: "=stdin")
-      case .command(let name): return try runCommand(name)
+      case .command(let name): return try runMain(of: "ulp.cli", name, invocation.arguments, invocation.json)
+      case .suse: return try runMain(of: "ulp.names.program", invocation.arguments)
+      case .talk(let name): return try runMain(of: "ulp.names.talk", name, invocation.arguments)
       }
       return ExitStatus.done
     } catch {
@@ -75,11 +77,11 @@ public struct Program {
     try state.run(Array(skippingShebang(source)), name: name, arguments: invocation.arguments)
   }
 
-  /// `ulp.cli` finds the command's file, parses its arguments, prints its results and says how it ended.
-  private func runCommand(_ name: String) throws(LuaError) -> Int32 {
+  /// A module's `main` parses arguments, prints results and says how it ended.
+  private func runMain(of module: String, _ arguments: any LuaPushable...) throws(LuaError) -> Int32 {
     let stack = state.stack
-    guard let main = try state.require("ulp.cli").rawMember("main", on: stack) else { return ExitStatus.scriptError }
-    let results = try main.call(on: stack, name, invocation.arguments, invocation.json)
+    guard let main = try state.require(module).rawMember("main", on: stack) else { return ExitStatus.scriptError }
+    let results = try main.call(on: stack, arguments)
     return Int32(truncatingIfNeeded: results.first?.integer ?? Int64(ExitStatus.scriptError))
   }
 

@@ -67,14 +67,49 @@ def every_command_has_help():
         equal(Run(name, "--help").out, run.out)
 
 
+def named(name, *arguments):
+    """Runs the program under another name."""
+    link = os.path.join(HOME, name)
+    if not os.path.islink(link):
+        os.symlink(ULPSH, link)
+    return Run(*arguments, program=link)
+
+
 @test
-def other_names_are_subcommands():
-    for name, arguments, expected in [("ulp", ["help", "trigger"], "Usage: ulpsh trigger"), ("ulp_trigger", ["-h"], "Usage: ulpsh trigger"),
-                                      ("ulp", [], "usage: ulpsh COMMAND")]:
-        link = os.path.join(HOME, name)
-        if not os.path.islink(link):
-            os.symlink(ULPSH, link)
-        contains(Run(*arguments, program=link).out, expected)
+def under_the_name_ulp_suses_command_line_is_read():
+    run = named("ulp", "--help")
+    equal((run.status, run.err), (0, ""))
+    for command in ["trigger", "patches", "check", "dump", "packer", "post", "messages", "livepatchable", "set_patchable", "extract"]:
+        contains(run.out, f"\n  {command} ")
+    equal(named("ulp", "trigger", "-?").out.splitlines()[0], "Usage: ulp trigger [OPTION...] [CONTAINER]")
+    contains(named("ulp", "-V").out, "libpulp ")
+    for words in [[], ["frobnicate"], ["--frob"], ["check", "-v", "-q", "x"], ["trigger", "a", "b"], ["trigger", "--re", "x"],
+                  ["patches", "-p"], ["trigger"], ["trigger", "x", "--color=blue"], ["patches", "operand"]]:
+        run = named("ulp", *words)
+        equal((words, run.status, run.out), (words, 64, ""))
+        contains(run.err, "ulp: ")
+
+
+@test
+def options_of_ulp_come_in_any_order_and_cut_short():
+    for words in [["trigger", "--revert-al=libx", "--disable-su", "-p", "999999999"], ["-p999999999", "trigger", "missing.so"],
+                  ["--tim", "3", "-qp", "999999999", "trigger", "--", "missing.so"]]:
+        run = named("ulp", *words)
+        equal((words, run.status, run.out), (words, 0, ""))
+        equal(("-qp" in words) == (run.err == ""), True)
+    contains(named("ulp", "patches", "-p", "999999999").err, "] ulp: error gathering target process information: No such process")
+    equal(named("ulp", "patches", "-p", "999999999").status, 1)
+
+
+@test
+def the_first_names_are_programs_too():
+    for name, line in [("trigger", "[-p] PID LIVEPATCH"), ("check", "[-p] PID LIVEPATCH"), ("packer", "DESCRIPTION [METADATA]"),
+                       ("reverse", "METADATA [REVERT-METADATA]"), ("dump", "FILE"), ("post", "FILE"), ("messages", "-p PID")]:
+        run = named("ulp_" + name, "--help")
+        equal((run.status, run.err), (0, ""))
+        contains(run.out, f"Usage: ulp_{name} [OPTION...] {line}\n")
+        equal(named("ulp_" + name).status, 64)
+    equal(named("ulp_nothing").status, 64)
 
 
 @test
@@ -125,8 +160,12 @@ def interrupted_script_cleans_up_and_dies_of_the_signal():
         equal(child.stdout.readline(), b"go\n")
         deadline = time.monotonic() + LIMIT
         while child.poll() is None and time.monotonic() < deadline:
+            # A second signal would interrupt the cleaning up: it comes only if the first one was not heard.
             child.send_signal(signal.SIGINT)
-            time.sleep(0.05)
+            try:
+                child.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                pass
         out, err = child.communicate(timeout=LIMIT)
         equal((body, child.returncode), (body, -signal.SIGINT))
         contains(out.decode(), "left")

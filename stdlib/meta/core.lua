@@ -83,6 +83,16 @@ function core.sleep(seconds) end
 --- @return string[]?
 function core.list_directory(path) end
 
+--- What a path names; a last symbolic link is not followed. Nil if there is nothing.
+--- @param path string
+--- @return "file"|"directory"|"link"|"other"|nil
+function core.file_kind(path) end
+
+--- Whether a file descriptor is a terminal.
+--- @param descriptor integer
+--- @return boolean
+function core.is_terminal(descriptor) end
+
 --- A path without symbolic links.
 --- @param path string
 --- @return string?

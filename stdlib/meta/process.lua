@@ -62,6 +62,11 @@ function Process:refresh() end
 --- @return any ...
 function Process:stopped(body) end
 
+--- Whether a loaded object was compiled with patchable entries, by the file that is mapped.
+--- @param library string file name
+--- @return boolean
+function Process:prepared(library) end
+
 --- Calls a function of the process on a thread that is safe to borrow.
 --- @param fn integer|string address, or name of an exported function
 --- @param arguments? integer[] at most 6

@@ -65,13 +65,30 @@ function members:where(name)
   return found
 end
 
---- Whether a text with `*` and `?` matches a whole name.
+--- A glob's `[...]` from its inside, as a Lua character class.
+local function class(inside)
+  local negated, letters = inside:match "^([!^]?)(.*)$"
+  return "[" .. (negated ~= "" and "^" or "") .. letters:gsub("[%%%]%^]", "%%%0") .. "]"
+end
+
+--- Whether a whole name matches a glob: `*`, `?`, `[a-z]`, `[!a-z]`.
 --- @param glob string
 --- @param name string
 --- @return boolean
 function M.matches(glob, name)
-  local pattern = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
-  return name:match("^" .. pattern .. "$") ~= nil
+  local parts, at = {}, 1
+  while at <= #glob do
+    local letter = glob:sub(at, at)
+    local inside = letter == "[" and glob:match("^%[([!^]?.[^%]]*)%]", at)
+    if inside then
+      parts[#parts + 1] = class(inside)
+      at = at + #inside + 1
+    else
+      parts[#parts + 1] = letter == "*" and ".*" or letter == "?" and "." or letter:gsub("%W", "%%%0")
+    end
+    at = at + 1
+  end
+  return name:match("^" .. table.concat(parts) .. "$") ~= nil
 end
 
 local function by_name(name)

@@ -1,0 +1,176 @@
+--- The program under the name `ulp`: SUSE's commands and options, line shapes and exit statuses.
+---
+--- Only the words differ from our own subcommands. What is done, is done by the same functions.
+local M = {}
+
+local core = require "ulp.core"
+local options = require "ulp.names.options"
+local render = require "ulp.render.suse"
+local numbers = require "ulp.names.numbers"
+
+--- What argp(3) returns for a mistake on the command line: EX_USAGE of sysexits.h.
+local usage_status = 64
+
+--- @class ulp.names.Command
+--- @field summary string
+--- @field operand string? what its one operand is called
+--- @field options ulp.names.Option[]
+--- @field run fun(self: ulp.names.Program, given: table<string, string|true>, operand: string?): integer
+
+--- @class ulp.names.Program what a command works with
+--- @field verbose boolean
+--- @field quiet boolean
+local Program = {}
+Program.__index = Program
+
+--- A line on standard error, unless `-q`.
+function Program:warn(format, ...)
+  if not self.quiet then
+    io.stdout:flush()
+    io.stderr:write(render.warning(format:format(...)))
+  end
+end
+
+--- A line on standard error if `-v`.
+function Program:debug(format, ...)
+  if self.verbose then self:warn(format, ...) end
+end
+
+--- Says what an error is, the words of SUSE's number first, for scripts that look for them.
+function Program:failure(err)
+  local failure = require "ulp.error".from(err)
+  self:warn("%s: %s", numbers.words(numbers.of(failure.code)), failure.message)
+  if failure.hint then self:debug("%s", failure.hint) end
+end
+
+--- Where each command is.
+local places = {
+  trigger = "ulp.names.trigger",
+  patches = "ulp.names.look", check = "ulp.names.look", messages = "ulp.names.look", set_patchable = "ulp.names.look",
+  dump = "ulp.names.files", packer = "ulp.names.files", post = "ulp.names.files", livepatchable = "ulp.names.files",
+  extract = "ulp.names.files",
+}
+local order = {"trigger", "patches", "check", "dump", "packer", "post", "messages", "livepatchable", "set_patchable", "extract"}
+
+local common = {
+  {long = "verbose", short = "v", help = "say more"},
+  {long = "quiet", short = "q", help = "say less"},
+  {long = "help", short = "?", help = "print this help"},
+  {long = "usage", help = "print a short usage message"},
+  {long = "version", short = "V", help = "print the version"},
+}
+
+--- @return ulp.names.Command
+local function command_of(name) return require(places[name])[name] end
+
+--- The options of a command, without those that all have.
+--- @param name string
+--- @return ulp.names.Option[]
+function M.options_of(name) return command_of(name).options end
+
+--- The options of a command, or of all when none is known yet: options may come before the command.
+local function declared(name)
+  local list, seen = {}, {}
+  local function add(more)
+    for _, option in ipairs(more) do
+      if not seen[option.long] then
+        seen[option.long] = true
+        list[#list + 1] = option
+      end
+    end
+  end
+  for _, each in ipairs(name and {name} or order) do add(command_of(each).options) end
+  add(common)
+  return list
+end
+
+local function usage_line(name)
+  local operand = name and command_of(name).operand
+  local last = name and (operand and " [" .. operand .. "]" or "") or " [ARG]"
+  return ("Usage: ulp %s [OPTION...]%s"):format(name or "COMMAND", last)
+end
+
+local function help(name)
+  local lines = {usage_line(name)}
+  if name then
+    lines[#lines + 1] = command_of(name).summary
+  else
+    lines[#lines + 1] = "Live patching of running processes.\n\nCommands:"
+    for _, each in ipairs(order) do lines[#lines + 1] = ("  %-14s %s"):format(each, command_of(each).summary) end
+  end
+  lines[#lines + 1] = "\nOptions:\n" .. options.help(declared(name))
+  io.stdout:write(table.concat(lines, "\n"), "\n")
+  return 0
+end
+
+local function usage(name, text)
+  io.stderr:write("ulp: ", (text:gsub("[^\n]+", require "ulp.render.pretty".clean)),
+    ("\nTry `ulp%s --help' or `ulp --usage' for more information.\n"):format(name and " " .. name or ""))
+  return usage_status
+end
+
+--- The command among the words: the first that is neither option nor an option's value.
+local function find_command(words)
+  local read, mistake = options.read(declared(), words)
+  if not read then return nil, mistake end
+  return read.operands[1] or false, nil, read.given
+end
+
+--- Runs the program. The executable calls this for the name `ulp`.
+--- @param words string[]
+--- @return integer status
+function M.main(words)
+  local name, mistake, given = find_command(words)
+  if mistake then return usage(nil, mistake) end
+  if given.version then
+    io.stdout:write("libpulp ", core.version, "\n")
+    return 0
+  end
+  if name and not places[name] then return usage(nil, ("invalid command '%s'"):format(name)) end
+  if given.help then return help(name or nil) end
+  if given.usage then
+    io.stdout:write(usage_line(name or nil), "\n")
+    return 0
+  end
+  if not name then return usage(nil, "a command is missing") end
+  return M.run(name, words)
+end
+
+--- Runs one command with words that hold its name among them.
+--- @param name string
+--- @param words string[]
+--- @return integer status
+function M.run(name, words)
+  local command = command_of(name)
+  local read, mistake = options.read(declared(name), words)
+  if not read then return usage(name, mistake) end
+  if #read.operands > 2 then return usage(name, "too many arguments") end
+  if read.operands[2] and not command.operand then return usage(name, "too many arguments") end
+  if read.given.verbose and read.given.quiet then return usage(name, "options -v and -q exclude each other") end
+  local program = setmetatable({verbose = read.given.verbose or false, quiet = read.given.quiet or false}, Program)
+  local cli = require "ulp.cli"
+  local done, status, trace = cli.try(command.run, program, read.given, read.operands[2])
+  if done then
+    if type(status) == "string" then return usage(name, status) end
+    return status
+  end
+  return M.failed(program, status, trace)
+end
+
+--- The exit status for what a command raised.
+--- @param program ulp.names.Program
+--- @param failure any
+--- @param trace string?
+--- @return integer
+function M.failed(program, failure, trace)
+  local err = require "ulp.error"
+  if err.is(failure, "script.interrupted") then error(failure, 0) end
+  if not err.is(failure) or failure.code == "internal" or failure.code == "script.error" then
+    require "ulp.render.human".failure(failure, trace)
+    return 3
+  end
+  program:failure(failure)
+  return numbers.status(numbers.of(failure.code))
+end
+
+return M

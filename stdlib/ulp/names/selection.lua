@@ -1,0 +1,78 @@
+--- Which processes SUSE's `-p` and `-u` mean.
+local M = {}
+
+local attach = require "ulp.attach"
+local numbers = require "ulp.names.numbers"
+
+--- Whether a text matches one of colon-free words as `-u` takes them: a number equals the user's number, anything else is a
+--- pattern for the user's name.
+local function is_of_user(p, word)
+  if word:match "^%d+$" then return p.uid == math.tointeger(tonumber(word)) end
+  return attach.matches(word, p.user)
+end
+
+local function unexamined(program, err)
+  program:warn("error gathering target process information: %s", numbers.words(numbers.of(err.code)))
+  program:debug("%s", err.message)
+end
+
+--- Calls `body(p, runtime)` for each process that was asked for, one handle at a time. A numeric `-p` names one, whatever runs
+--- in it; else every process with a libpulp.so whose name matches. What cannot be examined is warned of and left out.
+--- @param program ulp.names.Program
+--- @param given {process: string?, user: string?}
+--- @param body fun(p: ulp.Process, runtime: ulp.Runtime)
+--- @return boolean complete false if a numeric `-p` could not be examined
+function M.each(program, given, body)
+  local ulp = require "ulp"
+  local word = given.process
+  if word and word:match "^%d+$" then
+    local handle, err = ulp.attach(word)
+    local p <close> = handle
+    local runtime, refusal
+    if p then runtime, refusal = p:runtime() end
+    if runtime then
+      body(p, runtime)
+      return true
+    end
+    unexamined(program, err or refusal)
+    return false
+  end
+  for handle in ulp.processes{runtime = true, name = word} do
+    local p <close> = handle
+    if not given.user or is_of_user(p, given.user) then
+      local runtime, refusal = p:runtime()
+      if runtime then
+        body(p, runtime)
+      elseif refusal.code ~= "process.gone" and refusal.code ~= "runtime.missing" then
+        unexamined(program, refusal)
+      end
+    end
+  end
+  return true
+end
+
+--- The files that an operand means: itself, or with a `*` every `*.so` that matches in its directory, and below with
+--- `--recursive`.
+--- @param operand string
+--- @param recursive boolean
+--- @return string[]
+function M.containers(operand, recursive)
+  if not operand:find("*", 1, true) then return {operand} end
+  local core = require "ulp.core"
+  local directory, pattern = operand:match "^(.*/)([^/]*)$"
+  if not directory then directory, pattern = "", operand end
+  local found = {}
+  local function search(place, depth)
+    for _, name in ipairs(core.list_directory(place == "" and "." or place) or {}) do
+      local path = place .. name
+      if name:sub(-3) == ".so" and attach.matches(pattern, name) then found[#found + 1] = path end
+      if recursive and depth < 64 and core.file_kind(path) == "directory" then
+        search(path .. "/", depth + 1)
+      end
+    end
+  end
+  search(directory, 0)
+  return found
+end
+
+return M
