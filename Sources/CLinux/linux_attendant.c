@@ -44,6 +44,12 @@ static void forget(struct attended *entry) {
   attended_count--;
 }
 
+/* Lets a thread go on, to its next system call if it is followed. */
+static void go_on(const struct attended *entry, int signal) {
+  if (entry->mode >= UL_ATTEND_FOLLOW) ul_continue_to_system_call(entry->tid, signal);
+  else ul_continue(entry->tid, signal);
+}
+
 /* One look at one thread. Only async-signal-safe calls: waitpid and ptrace. */
 static void serve(struct attended *entry) {
   struct ul_wait_status status;
@@ -60,11 +66,14 @@ static void serve(struct attended *entry) {
     } else if (status.event == UL_EVENT_STOP) {
       /* A group-stop is the program's own affair: leave it stopped, as it would be without us. */
       if (is_stop_signal(status.signal)) ul_listen(entry->tid);
-      else ul_continue(entry->tid, 0);
-    } else if (entry->mode == UL_ATTEND_HOLD_FAULTS && is_fault(status.signal)) {
+      else go_on(entry, 0);
+    } else if (status.event == UL_EVENT_SYSTEM_CALL && entry->mode >= UL_ATTEND_FOLLOW) {
+      hold(entry, &status);
+    } else if (status.event == 0 && (entry->mode == UL_ATTEND_HOLD_FAULTS || entry->mode == UL_ATTEND_FOLLOW) &&
+               is_fault(status.signal)) {
       hold(entry, &status);
     } else {
-      ul_continue(entry->tid, status.event == 0 ? status.signal : 0);
+      go_on(entry, status.event == 0 ? status.signal : 0);
     }
   }
 }

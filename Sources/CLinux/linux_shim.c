@@ -20,6 +20,9 @@
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
 #endif
+#ifndef PTRACE_GET_SYSCALL_INFO
+#define PTRACE_GET_SYSCALL_INFO 0x420e
+#endif
 #ifndef PTRACE_SECCOMP_GET_FILTER
 #define PTRACE_SECCOMP_GET_FILTER 0x420c
 #endif
@@ -88,17 +91,65 @@ long ul_set_signal_mask(pid_t tid, uint64_t mask) {
   return request(PTRACE_SETSIGMASK, tid, (void *)sizeof mask, &mask);
 }
 
+long ul_get_rseq_registration(pid_t tid, struct ul_rseq_registration *registration) {
+  *registration = (struct ul_rseq_registration){0};
+  return request(PTRACE_GET_RSEQ_CONFIGURATION, tid, (void *)sizeof *registration, registration);
+}
+
 long ul_get_rseq_area(pid_t tid, uint64_t *address) {
-  struct {
-    uint64_t pointer;
-    uint32_t size, signature, flags, padding;
-  } configuration = {0};
-  *address = 0;
-  long result = request(PTRACE_GET_RSEQ_CONFIGURATION, tid, (void *)sizeof configuration, &configuration);
+  struct ul_rseq_registration registration;
+  long result = ul_get_rseq_registration(tid, &registration);
+  *address = result < 0 ? 0 : registration.address;
+  return result < 0 ? result : 0;
+}
+
+long ul_get_robust_list(pid_t tid, uint64_t *head_and_size) {
+  long result = syscall(SYS_get_robust_list, tid, &head_and_size[0], &head_and_size[1]);
+  return result < 0 ? -errno : result;
+}
+
+long ul_get_pending_signals(pid_t tid, int shared, uint32_t *counts) {
+  siginfo_t found[16];
+  struct __ptrace_peeksiginfo_args window = {0, shared ? PTRACE_PEEKSIGINFO_SHARED : 0, 16};
+  long count;
+  for (int i = 0; i < UL_SIGNALS; i++) counts[i] = 0;
+  while ((count = request(PTRACE_PEEKSIGINFO, tid, &window, found)) > 0) {
+    for (long i = 0; i < count; i++)
+      if (found[i].si_signo > 0 && found[i].si_signo < UL_SIGNALS) counts[found[i].si_signo]++;
+    window.off += (uint64_t)count;
+  }
+  return count;
+}
+
+long ul_get_system_call(pid_t tid, struct ul_system_call *call) {
+  struct { /* struct ptrace_syscall_info */
+    uint8_t op, padding[3];
+    uint32_t arch;
+    uint64_t instruction_pointer, stack_pointer;
+    union {
+      struct { uint64_t number, arguments[6]; } entry;
+      struct { int64_t result; uint8_t is_error; } exit;
+      uint8_t room[72];
+    };
+  } info = {0};
+  *call = (struct ul_system_call){0};
+  long result = request(PTRACE_GET_SYSCALL_INFO, tid, (void *)sizeof info, &info);
   if (result < 0) return result;
-  *address = configuration.pointer;
+  call->is_entry = info.op == 1; /* PTRACE_SYSCALL_INFO_ENTRY */
+  call->is_exit = info.op == 2;
+  call->instruction_pointer = info.instruction_pointer;
+  call->stack_pointer = info.stack_pointer;
+  if (call->is_entry) {
+    call->number = info.entry.number;
+    memcpy(call->arguments, info.entry.arguments, sizeof call->arguments);
+  }
+  if (call->is_exit) call->result = info.exit.result;
   return 0;
 }
+
+static int receipts;
+int ul_receipts(void) { return receipts; }
+void ul_set_receipts(int on) { receipts = on; }
 
 long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address) {
   siginfo_t info;
@@ -126,7 +177,7 @@ static void decode(int raw, struct ul_wait_status *status) {
   if (WIFSTOPPED(raw)) {
     status->kind = UL_WAIT_STOPPED;
     status->signal = WSTOPSIG(raw);
-    status->event = (raw >> 16) & 0xff;
+    status->event = WSTOPSIG(raw) == (SIGTRAP | 0x80) ? UL_EVENT_SYSTEM_CALL : (raw >> 16) & 0xff;
   } else if (WIFSIGNALED(raw)) {
     status->kind = UL_WAIT_KILLED;
     status->signal = WTERMSIG(raw);

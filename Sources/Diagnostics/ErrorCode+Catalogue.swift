@@ -62,6 +62,9 @@ extension ErrorCode {
     "call.busy", "a call of an earlier ulpsh still runs in the process", hint: "wait for it to return and try again")
   public static let callUnknownFunction = ErrorCode(
     "call.unknown_function", "no loaded library exports a function of this name", hint: "look at `p:symbol(NAME)`")
+  public static let receiptDiffers = ErrorCode(
+    "receipt.differs", "the receipt shows that the process is not in every respect as it was before",
+    hint: "what a container's constructor changed is its author's affair; anything else is a bug in ulpsh: please report it")
   public static let handleClosed = ErrorCode(
     "handle.closed", "the handle was closed or has expired", hint: "attach again")
 
@@ -183,7 +186,7 @@ extension ErrorCode {
     processNotFound, processGone, processPermission, processTraced, processStopped, processZombie, processWordSize,
     processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
     seccompStrict, seccompForbidden, seccompUnknown,
-    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callBusy, callUnknownFunction, handleClosed,
+    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callBusy, callUnknownFunction, receiptDiffers, handleClosed,
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,
     operationBusy, operationPending, operationExpired,
     fileUnreadable, fileUnwritable, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,

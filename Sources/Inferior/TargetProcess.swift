@@ -174,6 +174,18 @@ public final class TargetProcess {
     return false
   }
 
+  /// Where errno lies from a thread's pointer, out of glibc's `__errno_location`: `mov errno@gottpoff(%rip),%rax;
+  /// add %fs:0,%rax; ret`. Nil where it is compiled otherwise.
+  public var errnoOffset: UInt64? {
+    guard let function = try? symbol("__errno_location"), let code = try? memory.read(function, count: 24) else { return nil }
+    let start = code.starts(with: [0xf3, 0x0f, 0x1e, 0xfa]) ? 4 : 0
+    guard code[start...].starts(with: [0x48, 0x8b, 0x05]), code[(start + 7)...].starts(with: [0x64, 0x48, 0x03, 0x04, 0x25, 0, 0, 0, 0, 0xc3])
+    else { return nil }
+    let distance = (0..<4).reduce(UInt32(0)) { $0 | UInt32(code[start + 3 + $1]) << (8 * UInt32($1)) }
+    let place = function &+ UInt64(start + 7) &+ UInt64(bitPattern: Int64(Int32(bitPattern: distance)))
+    return try? memory.load(place, as: UInt64.self)
+  }
+
   /// What an address belongs to: library, function and offset.
   public func describe(_ address: UInt64) -> (library: String, symbol: String?, offset: UInt64)? {
     guard let library = try? library(containing: address) else { return nil }

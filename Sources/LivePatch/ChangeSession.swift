@@ -20,6 +20,8 @@ final class ChangeSession {
   }
   /// How long threads were borrowed altogether, in nanoseconds.
   private(set) var carrierNanoseconds: UInt64 = 0
+  /// What the process was like before and after; nil unless receipts are wanted.
+  let receipt: Receipt?
   private var sequence: UInt64
   /// The last carrier and its registers when it was borrowed: what the next stop may look like.
   private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
@@ -39,7 +41,10 @@ final class ChangeSession {
       throw CodedError(.processShadowStack, "process \(process.pid) runs with shadow stacks", data: ["pid": .integer(Int64(process.pid))])
     }
     sequence = Deadline.now
-    stored = try TraceSession(process.memory)
+    let trace = try TraceSession(process.memory)
+    receipt = trace.receipt
+    receipt?.errnoOffset = process.errnoOffset
+    stored = consume trace
   }
 
   /// A thread that our last session could not stop (vfork) is let go at its next stop; until then we are its tracer.

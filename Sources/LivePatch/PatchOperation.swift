@@ -42,6 +42,8 @@ public final class PatchOperation {
   /// What tells this operation from any other in the journal.
   let token: UInt64
   var session: ChangeSession?
+  /// What the process was like before and after each step; nil unless receipts are wanted.
+  public let receipt: Receipt?
   let transitions: [pulp_transition]
   /// Patches this operation loaded, and those it leaves.
   let loaded: [LoadedPatch]
@@ -67,6 +69,7 @@ public final class PatchOperation {
     left: [LoadedPatch], known: [LoadedPatch]
   ) {
     self.session = session
+    receipt = session.receipt
     process = session.process
     runtime = session.runtime
     self.plan = plan

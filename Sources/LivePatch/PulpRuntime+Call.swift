@@ -11,11 +11,14 @@ extension PulpRuntime {
   ///   - arguments: at most six integer or pointer arguments (psABI 3.2.3).
   ///   - timeout: microseconds for finding a carrier and for the call together.
   ///   - thread: only this thread may be borrowed.
+  ///   - check: is shown the receipt, if one is wanted.
   public func call(
-    _ function: UInt64, _ arguments: [UInt64], timeout: UInt64, thread: pid_t? = nil
+    _ function: UInt64, _ arguments: [UInt64], timeout: UInt64, thread: pid_t? = nil,
+    check: (Receipt?) throws(CodedError) -> Void = { _ in }
   ) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
     let session = try ChangeSession(self)
     let answer = try session.call(function, arguments, until: Deadline(afterMicroseconds: timeout), on: thread)
+    try check(session.receipt)
     return (answer.value, answer.carrier, answer.nanoseconds)
   }
 

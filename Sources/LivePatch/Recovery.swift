@@ -5,7 +5,7 @@ import Inferior
 import Tracing
 
 /// What recovery found in a process and did about it.
-public struct RecoveryOutcome: Sendable {
+public struct RecoveryOutcome {
   public enum Found: String, Sendable {
     /// Nothing was pending.
     case idle
@@ -28,6 +28,8 @@ public struct RecoveryOutcome: Sendable {
   /// The tool that had begun, as its PID was.
   public let tool: Int64
   public let pauseNanoseconds: UInt64
+  /// Nil unless receipts are wanted.
+  public let receipt: Receipt?
 }
 
 extension PulpRuntime {
@@ -37,7 +39,7 @@ extension PulpRuntime {
     let leftovers = try leftoverPatches(of: operation())
     let state = try operation().state
     if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty {
-      return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0)
+      return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0, receipt: nil)
     }
     let session = try ChangeSession(self)
     return try Recovery(self, session, timeout: timeout).run()
@@ -81,7 +83,8 @@ private struct Recovery {
   private func outcome(
     _ found: RecoveryOutcome.Found, _ action: RecoveryOutcome.Action, _ operation: pulp_operation, _ unloaded: [UnloadOutcome], _ pause: UInt64 = 0
   ) -> RecoveryOutcome {
-    RecoveryOutcome(found: found, action: action, unloaded: unloaded, tool: Int64(bitPattern: operation.tool_pid), pauseNanoseconds: pause)
+    RecoveryOutcome(found: found, action: action, unloaded: unloaded, tool: Int64(bitPattern: operation.tool_pid), pauseNanoseconds: pause,
+      receipt: session.receipt)
   }
 
   /// The carrier goes on without its tool: give it time to come to the end of its call.

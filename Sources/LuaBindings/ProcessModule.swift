@@ -149,7 +149,7 @@ enum ProcessModule {
       return LuaBytes(try handle.open().memory.read(try arguments.address(1), count: count))
     }
     process.method("write", "address", "bytes") { handle, arguments in
-      try handle.open().memory.write(try arguments.bytes(2), to: try arguments.address(1))
+      try handle.open().memory.poke(try arguments.bytes(2), to: try arguments.address(1))
     }
     process.method("write_text", "address", "bytes") { handle, arguments in
       try handle.open().memory.writeText(try arguments.bytes(2), to: try arguments.address(1))

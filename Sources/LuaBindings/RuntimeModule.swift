@@ -1,3 +1,4 @@
+import CLinux
 import Diagnostics
 import ELF
 import Glibc
@@ -21,10 +22,12 @@ enum RuntimeModule {
       operation.property("carrier_us") { microseconds($0.carrierNanoseconds) }
       operation.property("pause_us") { microseconds($0.pauseNanoseconds) }
       operation.property("settle_pause_us") { microseconds($0.settlePauseNanoseconds) }
+      operation.property("receipt") { operation in operation.receipt.map(receiptRecord) }
       operation.description { "Operation on process \($0.process.pid) (\($0.phase.rawValue))" }
       operation.onClose { $0.close() }
     }
     ThreadView.install(in: state)
+    installReceipts(core: core)
   }
 
   /// The members of `ulp.Process` that need the runtime.
@@ -38,6 +41,47 @@ enum RuntimeModule {
       try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
     }
     process.method("call", "function", "arguments", "options") { handle, arguments in try call(handle, arguments) }
+  }
+
+  // MARK: - Receipts
+
+  static func receiptRecord(_ receipt: Receipt) -> LuaRecord {
+    [
+      "stops": Int64(receipt.stops), "world_stops": Int64(receipt.worldStops), "calls": Int64(receipt.calls),
+      "carriers_met": Int64(receipt.carriersMet), "differences": receipt.differences.map(differenceRecord),
+    ]
+  }
+
+  private static func differenceRecord(_ difference: ReceiptDifference) -> LuaRecord {
+    var record: LuaRecord = [
+      "what": difference.what, "before": printable(difference.before), "after": printable(difference.after),
+      "cause": difference.cause.rawValue,
+    ]
+    if difference.thread != 0 { record.set("thread", Int64(difference.thread)) }
+    return record
+  }
+
+  static func installReceipts(core: LuaModule) {
+    core.function("set_receipts", "on") { arguments in
+      let was = ul_receipts() != 0
+      ul_set_receipts(try arguments.boolean(1) ? 1 : 0)
+      return was
+    }
+    core.function("receipts") { _ in
+      let all = Receipt.all
+      return [
+        "stops": Int64(all.stops), "world_stops": Int64(all.worldStops), "calls": Int64(all.calls),
+        "carriers_met": Int64(all.carriersMet), "differences": all.faults.map(differenceRecord),
+      ] as LuaRecord
+    }
+  }
+
+  /// What only we can have changed is an error. Asked where nothing is lost by it.
+  private static func insistOnSame(_ receipt: Receipt?, _ pid: pid_t) throws(CodedError) {
+    guard let first = receipt?.differences.first(where: { $0.cause == .ulpsh }) else { return }
+    throw CodedError(
+      .receiptDiffers, "process \(pid): \(first.what) was \(printable(first.before)), is \(printable(first.after))",
+      data: ["pid": .integer(Int64(pid)), "what": .text(first.what)])
   }
 
   static func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds) / 1000 }
@@ -105,10 +149,13 @@ enum RuntimeModule {
   }
 
   private static func record(_ outcome: RecoveryOutcome, _ pid: pid_t) -> LuaRecord {
-    [
+    let receipt = outcome.receipt
+    var result: LuaRecord = [
       "pid": Int64(pid), "found": outcome.found.rawValue, "action": outcome.action.rawValue, "tool": outcome.tool,
       "unloaded": outcome.unloaded.map(record), "pause_us": microseconds(outcome.pauseNanoseconds),
     ]
+    if let receipt { result.set("receipt", receiptRecord(receipt)) }
+    return result
   }
 
   private static func performSwitch(_ operation: PatchOperation, _ fields: LuaFields) throws(CodedError) -> LuaRecord {
@@ -153,7 +200,9 @@ enum RuntimeModule {
     func call(_ function: UInt64, _ values: [UInt64]) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
       let hasRuntime = try target.libraries().contains { $0.name.hasPrefix("libpulp.so") }
       return hasRuntime
-        ? try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread)
+        ? try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread) { receipt throws(CodedError) in
+          try insistOnSame(receipt, target.pid)
+        }
         : try target.bareCall(function, values, until: Deadline(afterMicroseconds: timeout), only: thread)
     }
     var address = function

@@ -4,8 +4,8 @@ import Glibc
 
 /// The memory of another process: read and written without stopping it.
 ///
-/// Data goes through process_vm_readv(2) and process_vm_writev(2), which respect page protections; text goes through
-/// /proc/PID/mem, whose forced writes make a private copy of a read-only page and leave its protection alone.
+/// Reading goes through process_vm_readv(2); writing through /proc/PID/mem, whose forced writes make a private copy of a
+/// read-only page and leave its protection alone, and which stays with the program it was opened on.
 public final class ProcessMemory {
   public let pid: pid_t
   /// The thread whose /proc entry and memory are used: the leader, unless it has exited and left its process to others.
@@ -102,7 +102,14 @@ public final class ProcessMemory {
     return values
   }
 
-  /// Writes data; the pages must be writable in the process. Fails with `memory.unwritable`.
+  /// Writes data as the process itself could: its pages must be writable. Fails with `memory.unwritable`.
+  public func poke(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
+    guard !bytes.isEmpty else { return }
+    let count = bytes.withUnsafeBytes { ul_vm_write(thread, $0.baseAddress, address, $0.count) }
+    guard count == bytes.count else { throw unwritable(address, bytes.count) }
+  }
+
+  /// Writes data of the runtime and of call frames. Fails with `memory.unwritable`.
   public func write(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
     guard !bytes.isEmpty else { return }
     let count = bytes.withUnsafeBytes { put($0.baseAddress, address, $0.count) }
@@ -148,9 +155,16 @@ public final class ProcessMemory {
     return pread(descriptor, local, count, off_t(truncatingIfNeeded: address))
   }
 
+  /// Through the open file, which stays with the address space it was opened on: between two writes the process may execute
+  /// another program, which can have anything at the same address.
   private func put(_ local: UnsafeRawPointer?, _ address: UInt64, _ count: Int) -> Int {
-    let got = ul_vm_write(thread, local, address, count)
-    return got == -Int(ESRCH) ? ul_mem_write(descriptor, local, address, count) : got
+    ul_mem_write(descriptor, local, address, count)
+  }
+
+  /// Whether the process has executed another program since this was opened, or has ended.
+  public var isOver: Bool {
+    var byte: UInt8 = 0
+    return pread(descriptor, &byte, 1, 4096) == 0
   }
 
   private func unreadable(_ address: UInt64, _ count: Int) -> CodedError {
@@ -167,10 +181,7 @@ public final class ProcessMemory {
 
   /// Whether the address space this was opened on is gone: the kernel then says "end of file" for every address, also while
   /// the process is still a zombie (proc_pid_mem(5) promises an error for an unmapped address).
-  private var ended: Bool {
-    var byte: UInt8 = 0
-    return pread(descriptor, &byte, 1, 4096) == 0 || kill(pid, 0) < 0 && errno == ESRCH
-  }
+  private var ended: Bool { isOver || kill(pid, 0) < 0 && errno == ESRCH }
 }
 
 /// An address as people write it.

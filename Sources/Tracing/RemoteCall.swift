@@ -118,6 +118,7 @@ extension TraceSession {
     activeFrame = frame.address
     try memory.write(frame.bytes, to: frame.address)
     try armMailbox(site, tid, sequence, owner)
+    beginReceipt(tid, after, repeatsCall: SystemCallRestart(stopped) != .none, frame)
     setRegisters(frame.entryRegisters, of: tid)
     try commitRegisters(of: tid)
     ul_set_signal_mask(tid, maskDuringCall)
@@ -149,15 +150,21 @@ extension TraceSession {
       if state == UInt32(PULP_CALL_DONE.rawValue) || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
         let mailbox = try memory.load(site.mailbox, as: pulp_mailbox.self)
         // A call that was left by force has no result and no number; there is only one call at a time.
-        if mailbox.sequence == sequence || state == UInt32(PULP_CALL_ABANDONED.rawValue) { return mailbox }
+        if mailbox.sequence == sequence || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
+          followHome(tid, site)
+          return mailbox
+        }
       }
       let news = self.news(of: tid)
-      if news.kind == UL_WAIT_STOPPED {
+      if news.kind == UL_WAIT_STOPPED && news.event == UL_EVENT_SYSTEM_CALL {
+        follow(tid, site)
+      } else if news.kind == UL_WAIT_STOPPED {
         try leaveFault(tid, site, onFault)
       } else if news.kind != UL_WAIT_NOTHING {
         throw .gone(pid)
       }
       if deadline.hasPassed {
+        receipt?.call = nil
         throw CodedError(
           .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",
           data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))])
@@ -172,7 +179,7 @@ extension TraceSession {
     guard let index = indexes[tid], tracees[index].state == .attended else { return }
     var held = ul_wait_status()
     ul_unattend(tid, &held)
-    if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.signal) }
+    if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.event == 0 ? held.signal : 0) }
     ul_attend(tid, Int32(UL_ATTEND_SERVE))
   }
 
@@ -188,8 +195,8 @@ extension TraceSession {
     ul_get_signal_info(tid, &number, &code, &address)
     // Sent by somebody (kill, sigqueue), not raised by what the callee did: it is the program's, as it would be without us.
     if code == Int32(truncatingIfNeeded: SI_USER) || code == Int32(truncatingIfNeeded: SI_QUEUE) {
-      ul_continue(tid, held.signal)
-      ul_attend(tid, Int32(UL_ATTEND_HOLD_FAULTS))
+      if isFollowed(tid) { ul_continue_to_system_call(tid, held.signal) } else { ul_continue(tid, held.signal) }
+      ul_attend(tid, Int32(isFollowed(tid) ? UL_ATTEND_FOLLOW : UL_ATTEND_HOLD_FAULTS))
       return
     }
     var registers = Registers()

@@ -50,6 +50,7 @@ extension TraceSession {
       resumeWorld()
       throw error
     }
+    receipt?.worldStopped(memory)
     return WorldStop(began: began, complete: Deadline.now, threadCount: tracees.count)
   }
 
@@ -73,6 +74,7 @@ extension TraceSession {
   /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
   public mutating func resumeWorld(keepingRight: Bool = true) {
     defer { ul_urgent(0) }
+    receipt?.worldResumes(memory)
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
@@ -81,9 +83,9 @@ extension TraceSession {
         index += 1
       } else if tracee.isRunning {
         // After a failure: not yet asked, or could not be stopped. What is attended stays ours for the next attempt.
-        if tracee.state == .seized { TraceSession.letGo([tracee]); remove(index) } else { index += 1 }
+        if tracee.state == .seized { TraceSession.letGo([tracee], memory); remove(index) } else { index += 1 }
       } else {
-        TraceSession.detach(tracee)
+        TraceSession.detach(tracee, memory)
         remove(index)
       }
     }

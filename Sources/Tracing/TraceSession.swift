@@ -26,6 +26,9 @@ struct Tracee {
   var registersChanged = false
   /// CLOCK_MONOTONIC nanoseconds of the stop.
   var stoppedAt: UInt64 = 0
+  /// How the thread was when it stopped, and who wants to know; nil without a receipt.
+  var shot: ThreadShot?
+  var receipt: Receipt?
 
   var isRunning: Bool { state == .attended || state == .seized }
 }
@@ -51,17 +54,20 @@ public struct TraceSession: ~Copyable {
   var activeFrame: UInt64 = 0
   /// The thread whose SEIZE is the exclusive right.
   public private(set) var rightHolder: pid_t = 0
+  /// Compares the process before and after each step; nil unless receipts are wanted.
+  public let receipt: Receipt?
 
   /// Takes the right to change the process. Fails with `operation.busy` (another ulpsh), `process.traced`,
   /// `process.permission`, `process.gone`.
   public init(_ memory: ProcessMemory) throws(CodedError) {
     self.memory = memory
     pid = memory.pid
+    receipt = Receipt.ifWanted(memory.pid)
     try takeRight()
   }
 
   deinit {
-    TraceSession.letGo(tracees)
+    TraceSession.letGo(tracees, memory)
     letGoOfNewProgram()
   }
 
@@ -158,6 +164,10 @@ public struct TraceSession: ~Copyable {
     tracees[index].signal = 0
     tracees[index].registersChanged = false
     tracees[index].stoppedAt = Deadline.now
+    if let receipt {
+      tracees[index].shot = ThreadShot(tracees[index].tid, memory, errnoOffset: receipt.errnoOffset)
+      tracees[index].receipt = receipt
+    }
     repeatInterruptedCall(index)
   }
 
@@ -230,6 +240,14 @@ public struct TraceSession: ~Copyable {
       ul_listen(tid)
     } else {
       if tracees[index].registersChanged { ul_set_registers(tid, &tracees[index].registers.raw) }
+      tracees[index].compare(memory)
+      tracees[index].shot = nil
+      if isFollowed(tid) {
+        ul_continue_to_system_call(tid, 0)
+        tracees[index].state = .attended
+        ul_attend(tid, Int32(UL_ATTEND_FOLLOW))
+        return
+      }
       ul_continue(tid, tracees[index].signal)
     }
     tracees[index].signal = 0
@@ -242,7 +260,7 @@ public struct TraceSession: ~Copyable {
   public mutating func release(_ tid: pid_t, until deadline: Deadline = Deadline(afterMicroseconds: 2_000_000)) {
     guard let index = indexes[tid] else { return }
     if tracees[index].isRunning { _ = try? stop(tid, until: deadline) }
-    TraceSession.letGo([tracees[index]])
+    TraceSession.letGo([tracees[index]], memory)
     remove(index)
   }
 
@@ -268,12 +286,13 @@ public struct TraceSession: ~Copyable {
     if indexes[pid] == nil && ul_interrupt(pid) >= 0 { ul_attend(pid, Int32(UL_ATTEND_LET_GO)) }
   }
 
-  static func detach(_ tracee: Tracee) {
+  static func detach(_ tracee: Tracee, _ memory: ProcessMemory) {
     guard tracee.state == .stopped || tracee.state == .groupStopped else { return }
     if tracee.registersChanged {
       var raw = tracee.registers.raw
       ul_set_registers(tracee.tid, &raw)
     }
+    tracee.compare(memory)
     detach(tracee.tid, tracee.signal)
   }
 
@@ -283,10 +302,10 @@ public struct TraceSession: ~Copyable {
   }
 
   /// Last resort, when an error ends the session: running threads are detached by the attendant at their next stop.
-  static func letGo(_ tracees: [Tracee]) {
+  static func letGo(_ tracees: [Tracee], _ memory: ProcessMemory) {
     for tracee in tracees {
       switch tracee.state {
-      case .stopped, .groupStopped: detach(tracee)
+      case .stopped, .groupStopped: detach(tracee, memory)
       case .attended, .seized:
         var held = ul_wait_status()
         if tracee.state == .attended { ul_unattend(tracee.tid, &held) }

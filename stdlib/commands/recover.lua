@@ -7,6 +7,7 @@ return {
   configure = function(parser)
     parser:argument "pid":args "*":description "Process IDs or names; the same as -p."
     cli.selection_options(parser)
+    cli.receipt_option(parser)
   end,
   run = function(options, out)
     options.process = options.process or {}

@@ -52,11 +52,28 @@ local function transcripts()
   return table.concat(parts, "\n")
 end
 
+--- What the receipts of all operations of the scenario have found that only ulpsh can have caused, also of those that failed.
+local function report_receipts()
+  collectgarbage()
+  collectgarbage()
+  local receipts = core.receipts()
+  for _, difference in ipairs(receipts.differences) do
+    print(("fail: the receipt differs: %s of %s was %s, is %s"):format(
+      difference.what, difference.thread or "the process", difference.before, difference.after))
+  end
+  if M.verbose then
+    print(("receipts: %d stops, %d world-stops, %d calls, %d carriers met again"):format(
+      receipts.stops, receipts.world_stops, receipts.calls, receipts.carriers_met))
+  end
+  return #receipts.differences == 0 and 0 or 1
+end
+
 --- Runs the file; the exit status and the last line of the output tell the runner how it went.
 local function run_inside(path, limit)
   io.stdout:setvbuf "line"
   core.adopt_orphans()
   limit_time(limit)
+  core.set_receipts(true)
   local scenario = require "ulp.scenario"
   scenario.here = path:match "^(.*)/[^/]*$" or "."
   local chunk, syntax = loadfile(path)
@@ -83,6 +100,7 @@ local function run_inside(path, limit)
   elseif M.verbose then
     print(transcripts())
   end
+  if code == 0 and not scenario.damages then code = report_receipts() end
   for child in pairs(spawn.children) do child:close() end
   -- Grandchildren that nobody waited for have become ours.
   local left = core.kill_orphans {}

@@ -30,6 +30,15 @@ function core.process_facts(pid) end
 --- @return boolean
 function core.maps_file(pid, name) end
 
+--- Switches receipts on or off: every change, call and stop then compares the process before and after.
+--- @param on boolean
+--- @return boolean was
+function core.set_receipts(on) end
+
+--- What all receipts of this program have compared, and the differences that only ulpsh can have caused.
+--- @return {stops: integer, world_stops: integer, calls: integer, carriers_met: integer, differences: table[]}
+function core.receipts() end
+
 --- Opens a container: a shared object with live patch metadata.
 --- @param path string
 --- @return ulp.Container?

@@ -60,3 +60,4 @@ function Runtime:recover(options) end
 --- @field carrier_us number how long a thread was borrowed
 --- @field pause_us number how long the world stood still
 --- @field settle_pause_us number
+--- @field receipt table? `stops world_stops calls carriers_met differences`, when receipts are on

@@ -195,7 +195,15 @@ function M.change_options(parser)
     :description "Wait until no thread is inside a function to be switched (stack), or do not."
   parser:option "--max-pause":argname "<duration>"
     :description "Let go unpatched if the world-stop would be longer, for example 5ms."
+  M.receipt_option(parser)
   parser:flag "--dry-run":description "Print the plan and change nothing."
+end
+
+--- Declares `--receipt`.
+--- @param parser table
+function M.receipt_option(parser)
+  parser:flag "--receipt"
+    :description "Compare registers, signals, mappings, descriptors and more before and after, and say what differs."
 end
 
 --- The options table for `ulp.trigger` and the like.
@@ -204,7 +212,7 @@ end
 function M.change(options)
   return {
     timeout = options.timeout, consistency = options.consistency, max_pause = options.max_pause,
-    dry_run = options.dry_run or nil,
+    dry_run = options.dry_run or nil, receipt = options.receipt or nil,
   }
 end
 

@@ -15,10 +15,11 @@ local err = require "ulp.error"
 --- @field unload? boolean false: keep containers that went out of force
 --- @field recover? boolean false: fail if an unfinished operation is found
 --- @field seccomp? "check"|"ignore"
+--- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
 
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
-  recover = true, seccomp = true,
+  recover = true, seccomp = true, receipt = true,
 }
 
 --- @param options ulp.ChangeOptions?
@@ -129,7 +130,30 @@ local function attempt(p, make_plan, options, deadline)
   result.carrier_us = staged.carrier_us
   result.reverted = reverted
   tidy(runtime, staged, options, result)
+  result.receipt = staged.receipt
   return result
+end
+
+--- Raises `receipt.differs` for a receipt with a difference that only ulpsh can have caused. What the called code changed
+--- (a constructor, a destructor) is told in the result and is no error.
+local function insist_on_same(result)
+  for _, difference in ipairs(result.receipt and result.receipt.differences or {}) do
+    if difference.cause == "ulpsh" then
+      err.raise("receipt.differs", ("process %d: %s was %s, is %s"):format(
+        result.pid, difference.what, difference.before, difference.after), {pid = result.pid, receipt = result.receipt, result = result})
+    end
+  end
+  return result
+end
+
+--- Calls `body` with receipts on, or as they are.
+local function with_receipts(wanted, body, ...)
+  if not wanted then return body(...) end
+  local was = core.set_receipts(true)
+  return (function(...)
+    core.set_receipts(was)
+    return ...
+  end)(body(...))
 end
 
 --- What reading a process says that is on its way out: it has no memory, root directory or owner any more.
@@ -162,8 +186,8 @@ function M.run(p, make_plan, options)
   local tries = 0
   while true do
     tries = tries + 1
-    local done, result = pcall(attempt, p, make_plan, options, deadline)
-    if done then return result end
+    local done, result = with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline)
+    if done then return insist_on_same(result) end
     if err.is(result, "process.gone") or err.is(result) and has_ended(p, result.code) then
       local gone = err.is(result, "process.gone") and result
         or err.new("process.gone", ("process %d ended during the work"):format(p.pid))

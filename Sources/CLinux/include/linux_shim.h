@@ -22,7 +22,7 @@ struct ul_wait_status {
   int32_t exit_code;
 };
 enum { UL_WAIT_NOTHING = 0, UL_WAIT_STOPPED = 1, UL_WAIT_EXITED = 2, UL_WAIT_KILLED = 3 };
-enum { UL_EVENT_STOP = 128 };
+enum { UL_EVENT_STOP = 128, UL_EVENT_SYSTEM_CALL = 255 /* ours: entry into or exit from a system call */ };
 
 /* PTRACE_SEIZE with no options: the thread runs on. */
 long ul_seize(pid_t tid);
@@ -47,6 +47,26 @@ long ul_get_signal_mask(pid_t tid, uint64_t *mask);
 long ul_set_signal_mask(pid_t tid, uint64_t mask);
 /* The thread's registered rseq area, 0 if none (PTRACE_GET_RSEQ_CONFIGURATION, since Linux 5.13). */
 long ul_get_rseq_area(pid_t tid, uint64_t *address);
+/* The whole registration of the rseq area: address, size, signature, flags. All 0 if there is none. */
+struct ul_rseq_registration { uint64_t address; uint32_t size, signature, flags, padding; };
+long ul_get_rseq_registration(pid_t tid, struct ul_rseq_registration *registration);
+/* Head of the thread's list of robust futexes, and its size, two words (get_robust_list(2)). */
+long ul_get_robust_list(pid_t tid, uint64_t *_Nonnull head_and_size);
+/* The queue of pending signals of a stopped thread, or of its process if `shared`: how many entries of each number, in
+ * `counts[signal]`, UL_SIGNALS words. PTRACE_PEEKSIGINFO. */
+enum { UL_SIGNALS = 65 };
+long ul_get_pending_signals(pid_t tid, int shared, uint32_t *_Nonnull counts);
+/* The system call a thread is stopped at, PTRACE_GET_SYSCALL_INFO (since Linux 5.3). `result` is valid at an exit. */
+struct ul_system_call {
+  uint32_t is_entry, is_exit;
+  uint64_t instruction_pointer, stack_pointer;
+  uint64_t number, arguments[6]; /* valid at an entry */
+  int64_t result;                /* valid at an exit */
+};
+long ul_get_system_call(pid_t tid, struct ul_system_call *call);
+/* Whether receipts are wanted: off unless switched on. */
+int ul_receipts(void);
+void ul_set_receipts(int on);
 /* si_signo, si_code and si_addr of the signal a thread is stopped with. */
 long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address);
 /* One classic BPF filter of the thread (PTRACE_SECCOMP_GET_FILTER); returns the number of 8-byte instructions. */
@@ -93,7 +113,13 @@ void ul_normalise_process(void);
  * that owns them: where a library or a test has started other threads, the handler passes the signal on. A synchronous
  * fault of a thread attended with `hold_faults` is kept for the caller. */
 enum { UL_ATTEND_MAX = 32768 };
-enum { UL_ATTEND_SERVE = 0, UL_ATTEND_HOLD_FAULTS = 1, UL_ATTEND_LET_GO = 2 /* detach at its first stop */ };
+enum {
+  UL_ATTEND_SERVE = 0,
+  UL_ATTEND_HOLD_FAULTS = 1,
+  UL_ATTEND_LET_GO = 2,      /* detach at its first stop */
+  UL_ATTEND_FOLLOW = 3,      /* hold faults and every entry into and exit from a system call */
+  UL_ATTEND_FOLLOW_HOME = 4, /* the same, but faults are the program's again */
+};
 int ul_attend(pid_t tid, int mode);
 /* Takes a thread back; afterwards the caller waits for it itself. Returns UL_WAIT_* of what was held or seen last. */
 int ul_unattend(pid_t tid, struct ul_wait_status *held);

@@ -27,6 +27,21 @@ local function timing(result)
   return #parts > 0 and " (" .. table.concat(parts, ", ") .. ")" or ""
 end
 
+--- What a receipt has found, a line for each difference.
+--- @param receipt table?
+--- @param lines string[]
+function M.receipt_lines(receipt, lines)
+  if not receipt then return end
+  lines[#lines + 1] = ("  receipt: %d stops, %d world-stops, %d calls compared, %s"):format(
+    receipt.stops, receipt.world_stops, receipt.calls,
+    #receipt.differences == 0 and "no difference" or #receipt.differences .. " differences")
+  for _, difference in ipairs(receipt.differences) do
+    lines[#lines + 1] = ("  receipt: %s%s: was %s, is %s, by %s"):format(
+      difference.thread and ("thread %d: "):format(difference.thread) or "", clean(difference.what), clean(difference.before),
+      clean(difference.after), difference.cause == "callee" and "the called code" or "ulpsh")
+  end
+end
+
 --- A result as lines: `nginx[4242]: done (paused 41 us, carrier 320 us)`, blockers and advice indented below.
 --- @param result table
 --- @return string
@@ -44,6 +59,7 @@ function M.text(result)
     lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
       clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker.symbol or "?"))
   end
+  M.receipt_lines(result.receipt, lines)
   if result.hint and result.state ~= "done" and result.state ~= "already" then
     lines[#lines + 1] = "  hint: " .. clean(result.hint)
   end
