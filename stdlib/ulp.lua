@@ -24,6 +24,8 @@ local home = {
   messages = "ulp.inventory",
   try_trigger = "ulp.trigger",
   try_revert = "ulp.revert",
+  revert_all = "ulp.revert",
+  try_revert_all = "ulp.revert",
   try_replace = "ulp.replace",
 }
 

@@ -8,6 +8,7 @@ local function text_of(entry)
     lines[#lines + 1] = ("  %s  %s  %s, %d function%s"):format(
       os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units,
       #patch.units == 1 and "" or "s")
+    if #patch.labels > 0 then lines[#lines + 1] = "    " .. clean(table.concat(patch.labels, ", ")) end
   end
   if #lines == 1 then lines[2] = "  no patches" end
   return table.concat(lines, "\n")

@@ -59,11 +59,17 @@ function M.processes(selection)
   end
 end
 
+--- What a patch is about, as its description says: `CVE-2024-1`, `bsc#1`. That is in its file, if that still is the file.
+local function labels_of(patch)
+  local container = patch.path and core.container(patch.path)
+  return container and container.id == patch.id and container.labels or {}
+end
+
 --- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them.
 ---
 --- Without a process: a list of that for every process that has the runtime.
 --- @param p? ulp.Process|integer
---- @return {id: string, target: string, path: string, time: integer, units: table}[]
+--- @return {id: string, target: string, path: string, time: integer, units: table, labels: string[]}[]
 function M.patches(p)
   if p == nil then
     local all = {}
@@ -77,7 +83,10 @@ function M.patches(p)
   local runtime = assert(p:runtime())
   local entry = {pid = p.pid, comm = p.comm, universe = runtime:universe()}
   for _, patch in ipairs(runtime:patches()) do
-    if patch.applied then entry[#entry + 1] = patch end
+    if patch.applied then
+      patch.labels = labels_of(patch)
+      entry[#entry + 1] = patch
+    end
   end
   return entry
 end

@@ -49,6 +49,22 @@ function M.revert(p, patches, options)
   end)
 end
 
+--- Takes every patch of a library back, in one step. A library without patches is `already`.
+---
+---     ulp.revert_all(p, "libz.so.1")
+---
+--- @param p ulp.Process|integer|(ulp.Process|integer)[]
+--- @param library string file name of the target library
+--- @param options? ulp.ChangeOptions
+--- @return table result `reverted` lists the ids
+function M.revert_all(p, library, options)
+  plans.insist(library, "the file name of a library")
+  return require("ulp.replace").replace(p, library, {}, options)
+end
+
+--- `ulp.revert_all` that returns `nil, err` instead of raising.
+function M.try_revert_all(...) return transition.try(M.revert_all, ...) end
+
 --- `ulp.revert` that returns `nil, err` instead of raising.
 function M.try_revert(...) return transition.try(M.revert, ...) end
 
