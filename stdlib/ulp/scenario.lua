@@ -117,8 +117,9 @@ end
 
 -- Targets and patches
 
---- The path of something built from Tests/targets.
+--- The path of something built from Tests/targets; an absolute path stays what it is.
 function M.path(name)
+  if name:sub(1, 1) == "/" then return name end
   if M.targets:sub(1, 1) ~= "/" then M.targets = assert(core.absolute_path(M.targets)) end
   return M.targets .. "/" .. name
 end
@@ -230,6 +231,27 @@ function M.cc(options)
   if known then known:close() end
   if request.kind then return path end
   return write_file(("%s/%s"):format(M.directory(), name), read_file(path))
+end
+
+--- Applies and reverts a patch, and has the process show each time what it does: `shows(new, old)` with what is to be
+--- expected first, and what is to be rejected second.
+---@param process ulp.Process|ulp.Spawned
+---@param patch any one patch or a list, as for `ulp.trigger`
+---@param states {old: any, new: any}
+---@param shows fun(expected: any, rejected: any)
+---@param rounds? integer 2 unless given
+function M.switches(process, patch, states, shows, rounds)
+  local ulp = require "ulp"
+  local p = type(process) == "table" and process.raw and assert(ulp.attach(process.pid)) or process
+  shows(states.old, states.new)
+  for round = 1, rounds or 2 do
+    M.state(ulp.trigger(p, patch), "done", "apply, round " .. round)
+    shows(states.new, states.old)
+    M.unharmed(p.pid)
+    M.state(ulp.revert(p, patch), "done", "revert, round " .. round)
+    shows(states.old, states.new)
+    M.unharmed(p.pid)
+  end
 end
 
 -- The target as the kernel shows it; none of this goes through what is tested
