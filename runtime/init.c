@@ -55,6 +55,7 @@ static void fill_ext(struct pulp_ext *ext) {
   ext->error_state = ADDRESS(&__ulp_error_state);
   ext->messages = ADDRESS(&__ulp_msg_queue);
   ext->state = ADDRESS(&__ulp_state);
+  ext->retire = ADDRESS(pulp_retire);
   PULP_PUBLISH(ext->magic, PULP_EXT_MAGIC);
 }
 

@@ -42,6 +42,7 @@ static void read_build_id(struct pulp_module *module, uint64_t at, uint64_t size
 
 static void describe(struct pulp_module *module, const struct dl_phdr_info *info) {
   module->bias = info->dlpi_addr;
+  module->name = info->dlpi_name;
   module->headers = info->dlpi_phdr;
   module->header_count = info->dlpi_phnum;
   module->tls_module = info->dlpi_tls_modid;

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "runtime.h"
 #include <dlfcn.h>
+#include <limits.h>
 #include <link.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -48,6 +49,7 @@ static void fill_block(struct pulp_patch *patch, const struct pulp_request *requ
   patch->target_build_id_size = from->target_build_id_size;
   patch->target_bias = from->target_bias;
   patch->applied_universe = PULP_NEVER;
+  patch->flags = (uint32_t)from->flags;
   patch->unit_count = from->unit_count;
   for (uint32_t index = 0; index < from->unit_count; index++) {
     to[index].patched_addr = units[index].entry;
@@ -70,6 +72,39 @@ static uint64_t read_entries(const struct pulp_module *module, void *context) {
   return PULP_OK;
 }
 
+/* The name is copied under the loader's lock; whether it still means the same object is seen from the handle. */
+static uint64_t copy_name(const struct pulp_module *module, void *context) {
+  size_t size = pulp_length(module->name) + 1;
+  if (size > PATH_MAX) return PULP_EINVALIDULP;
+  pulp_copy(context, module->name, size);
+  return PULP_OK;
+}
+
+/* Holds the target library open, so that the program cannot unload it while it is patched. The program itself never goes. */
+static uint64_t pin_target(struct pulp_patch *patch, struct pulp_text *text) {
+  char name[PATH_MAX];
+  struct link_map *map = NULL;
+  uint64_t status = PULP_ENOTARGETLIB;
+  *name = 0;
+  pulp_module_visit(patch->target_bias, NULL, copy_name, name, &status);
+  if (!status && !*name) return PULP_OK;
+  void *handle = status ? NULL : dlopen(name, RTLD_NOW | RTLD_NOLOAD);
+  if (handle && !dlinfo(handle, RTLD_DI_LINKMAP, &map) && map && map->l_addr == patch->target_bias) {
+    patch->target_handle = (uintptr_t)handle;
+    return PULP_OK;
+  }
+  if (handle) dlclose(handle);
+  pulp_text_string(text, (const char *)(uintptr_t)patch->record.lib_name);
+  pulp_text_string(text, ": cannot be held open");
+  return PULP_ENOTARGETLIB;
+}
+
+static void release_target(struct pulp_patch *patch) {
+  uint64_t handle = patch->target_handle;
+  PULP_PUBLISH(patch->target_handle, 0);
+  if (handle) dlclose((void *)(uintptr_t)handle);
+}
+
 static uint64_t check_target(struct pulp_patch *patch, struct pulp_text *text) {
   uint64_t status = PULP_ENOTARGETLIB;
   pulp_module_visit(patch->target_bias, NULL, read_entries, patch, &status);
@@ -86,7 +121,7 @@ static uint64_t check_target(struct pulp_patch *patch, struct pulp_text *text) {
 static uint64_t open_container(struct pulp_patch *patch, struct pulp_text *text) {
   const char *path = (const char *)(uintptr_t)patch->record.container_name;
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
-  patch->was_loaded = handle != NULL;
+  if (handle) patch->flags |= PULP_PATCH_WAS_LOADED;
   if (!handle) handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (handle) {
     patch->handle = (uintptr_t)handle;
@@ -123,7 +158,8 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
                                        pulp_request_string(request, from->lib_name_offset));
   if (!patch) return PULP_ENOMEM;
   fill_block(patch, request, from);
-  uint64_t status = check_target(patch, text);
+  uint64_t status = patch->flags & PULP_PATCH_PIN ? pin_target(patch, text) : PULP_OK;
+  if (!status) status = check_target(patch, text);
   if (!status) status = open_container(patch, text);
   if (!status) status = check_container(patch, from, text);
   if (!status) {
@@ -131,6 +167,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
     return PULP_OK;
   }
   if (patch->handle) dlclose((void *)(uintptr_t)patch->handle);
+  release_target(patch);
   munmap(patch, patch->block_size);
   return status;
 }
@@ -179,20 +216,49 @@ static uint64_t same_build(const struct pulp_module *module, void *context) {
          pulp_module_is(module, patch->build_id, patch->build_id_size);
 }
 
-/* Gives the container back. dlclose succeeds also when the loader keeps the object (NODELETE, thread-local destructors,
- * another reference), so the loader's list decides. The block of a kept one stays linked, with handle 0: it says why that
- * object is there, and dropping it again later looks once more. */
-uint64_t pulp_patch_drop(struct pulp_patch *patch) {
-  uint64_t still_there = 0, address = (uintptr_t)patch;
-  uint64_t handle = patch->handle;
-  PULP_PUBLISH(patch->handle, 0);
-  if (handle && dlclose((void *)(uintptr_t)handle)) return PULP_EUNKNOWN;
-  if (patch->container_end && pulp_module_visit(patch->container_base, NULL, same_build, patch, &still_there) &&
-      still_there)
-    return PULP_STILL_LOADED;
+/* Another block of the same mapped container: it was applied, retired and applied again. */
+static struct pulp_patch *namesake(const struct pulp_patch *patch) {
+  struct pulp_patch *other = pulp_patch_first();
+  while (other && (other == patch || !patch->container_end || other->container_start != patch->container_start ||
+                   other->build_id_size != patch->build_id_size ||
+                   !pulp_equal(other->build_id, patch->build_id, patch->build_id_size)))
+    other = pulp_patch_next(other);
+  return other;
+}
+
+static void give_block_back(struct pulp_patch *patch) {
+  uint64_t address = (uintptr_t)patch;
   unlink_from(&__ulp_state.patches, address, offsetof(struct pulp_patch, record.next));
   unlink_from(&pulp_operation.first_patch, address, offsetof(struct pulp_patch, op_next));
   unlink_from(&pulp_patches, address, offsetof(struct pulp_patch, next));
   munmap(patch, patch->block_size);
-  return PULP_OK;
+}
+
+/* Gives the container back. dlclose succeeds also when the loader keeps the object (NODELETE, thread-local destructors,
+ * another reference), so the loader's list decides. The block of a kept one stays linked, with handle 0: it says why that
+ * object is there, and dropping it again later looks once more. Of several blocks of one container the last one stays. */
+uint64_t pulp_patch_drop(struct pulp_patch *patch) {
+  uint64_t still_there = 0, handle = patch->handle;
+  PULP_PUBLISH(patch->handle, 0);
+  if (handle && dlclose((void *)(uintptr_t)handle)) return PULP_EUNKNOWN;
+  release_target(patch);
+  bool kept = patch->container_end &&
+              pulp_module_visit(patch->container_base, NULL, same_build, patch, &still_there) && still_there;
+  if (!kept || namesake(patch)) give_block_back(patch);
+  return kept ? PULP_STILL_LOADED : PULP_OK;
+}
+
+/* The container stays, its target library is let go. One block is enough to remember it: the handle goes over to an older
+ * one that has none, so that nothing here can unload the container. */
+void pulp_patch_retire(struct pulp_patch *patch) {
+  struct pulp_patch *other = namesake(patch);
+  release_target(patch);
+  if (!other) return;
+  other->flags |= patch->flags & (PULP_PATCH_KEEP | PULP_PATCH_REASON);
+  if (!other->handle) {
+    PULP_PUBLISH(other->handle, patch->handle);
+  } else if (patch->handle) {
+    dlclose((void *)(uintptr_t)patch->handle);
+  }
+  give_block_back(patch);
 }

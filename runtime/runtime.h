@@ -68,6 +68,7 @@ int32_t pulp_optout_state(void);
 /* module.c: what the loader knows about a mapped object */
 struct pulp_module {
   uint64_t bias, start, end;
+  const char *name; /* the loader's; good for as long as the object is there */
   const void *headers; /* ElfW(Phdr) * */
   uint32_t header_count;
   uint32_t build_id_size;
@@ -96,6 +97,7 @@ struct pulp_patch *pulp_patch_first(void);
 struct pulp_patch *pulp_patch_next(const struct pulp_patch *patch);
 void pulp_patch_link(struct pulp_patch *patch);
 uint64_t pulp_patch_drop(struct pulp_patch *patch);
+void pulp_patch_retire(struct pulp_patch *patch);
 
 /* reference.c */
 uint64_t pulp_reference_write_all(struct pulp_patch *patch, const struct pulp_request *request,
@@ -108,6 +110,7 @@ void pulp_transition_clear(void);
 /* stage.c, unload.c: called through the remote call */
 uint64_t pulp_stage(void);
 uint64_t pulp_unload(struct pulp_patch *patch);
+uint64_t pulp_retire(struct pulp_patch *patch);
 
 /* suse.c: behind the entry points of arch/ */
 uint64_t pulp_suse_trigger(void);

@@ -1,4 +1,4 @@
-/* unload.c: gives a container back after a revert or an abort. The tracer has made sure that no thread is in it; what the
+/* unload.c: gives a container back after a revert or an abort, or keeps it and nothing else. The tracer has made sure that no thread is in it; what the
  * runtime can see by itself it checks again: that the patch is not in force and that no slot leads into it.
  */
 #include "runtime.h"
@@ -20,7 +20,7 @@ static bool selectable(const struct pulp_patch *patch) {
   return false;
 }
 
-static uint64_t unload(struct pulp_patch *patch, struct pulp_text *text) {
+static uint64_t check(const struct pulp_patch *patch, struct pulp_text *text) {
   if (!listed(patch) || patch->magic != PULP_PATCH_MAGIC) {
     pulp_text_string(text, "not a patch of this process");
     return PULP_EINVALIDULP;
@@ -29,17 +29,32 @@ static uint64_t unload(struct pulp_patch *patch, struct pulp_text *text) {
     pulp_text_string(text, "the patch is in force, or a slot still leads into it");
     return PULP_ESTATE;
   }
-  uint64_t status = pulp_patch_drop(patch);
+  return PULP_OK;
+}
+
+static uint64_t unload(struct pulp_patch *patch, struct pulp_text *text) {
+  uint64_t status = check(patch, text);
+  if (status) return status;
+  status = pulp_patch_drop(patch);
   if (status) pulp_text_string(text, "the loader keeps the container");
   return status;
 }
 
-uint64_t pulp_unload(struct pulp_patch *patch) {
+static uint64_t retire(struct pulp_patch *patch, struct pulp_text *text) {
+  uint64_t status = check(patch, text);
+  if (!status) pulp_patch_retire(patch);
+  return status;
+}
+
+static uint64_t with_mailbox(struct pulp_patch *patch, uint64_t (*body)(struct pulp_patch *, struct pulp_text *)) {
   struct pulp_text text = {.data = pulp_mailbox.text, .capacity = PULP_MESSAGE_MAX};
   int saved = errno;
   PULP_PUBLISH(pulp_mailbox.text_size, 0);
-  uint64_t status = unload(patch, &text);
+  uint64_t status = body(patch, &text);
   PULP_PUBLISH(pulp_mailbox.text_size, text.size);
   errno = saved;
   return status;
 }
+
+uint64_t pulp_unload(struct pulp_patch *patch) { return with_mailbox(patch, unload); }
+uint64_t pulp_retire(struct pulp_patch *patch) { return with_mailbox(patch, retire); }

@@ -52,7 +52,7 @@ local function complete()
   local names = {}
   for name, value in pairs(core()) do names[name] = value end
   for name in pairs(home) do names[name] = true end
-  for _, name in ipairs {"cc", "check", "container", "error", "help", "replace", "revert", "spawn", "trigger"} do
+  for _, name in ipairs {"cc", "check", "container", "error", "help", "replace", "revert", "set_patchable", "spawn", "trigger"} do
     if package.searchpath("ulp." .. name, package.path) then names[name] = true end
   end
   return names

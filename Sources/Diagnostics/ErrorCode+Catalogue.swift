@@ -113,6 +113,9 @@ extension ErrorCode {
   public static let containerChanged = ErrorCode(
     "container.changed", "what the process loaded is not the file that was checked",
     hint: "somebody changed the file meanwhile; find out who, and try again")
+  public static let containerStale = ErrorCode(
+    "container.stale", "the process still has an earlier load of this container, which is not as new",
+    hint: "apply a copy of the file under another name (`cp`): it is loaded anew")
   public static let containerUnresolved = ErrorCode(
     "container.unresolved", "the container needs symbols that the process does not have", hint: "rebuild it against the loaded libraries")
   public static let descriptionSyntax = ErrorCode(
@@ -191,7 +194,7 @@ extension ErrorCode {
     operationBusy, operationPending, operationExpired,
     fileUnreadable, fileUnwritable, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
     containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible,
-    containerChanged, containerUnresolved, descriptionSyntax,
+    containerChanged, containerStale, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
     patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, switchPause,

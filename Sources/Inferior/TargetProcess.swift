@@ -56,9 +56,11 @@ public final class TargetProcess {
   // MARK: - What is mapped
 
   /// Forgets what was read of mappings and libraries, unless that was a moment ago: the steps of one operation follow one
-  /// another within a millisecond, and each looks at them.
-  public func refreshIfOld() {
-    if Deadline.now &- readAt > 2_000_000 { refresh() }
+  /// another within a millisecond, and each looks at them. False when it kept them.
+  @discardableResult public func refreshIfOld() -> Bool {
+    guard Deadline.now &- readAt > 2_000_000 else { return false }
+    refresh()
+    return true
   }
 
   /// Forgets what was read of mappings and libraries: both change while the process runs.

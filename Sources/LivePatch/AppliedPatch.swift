@@ -14,7 +14,7 @@ public struct LoadedPatch: Sendable {
   }
 
   /// Address of the `pulp_patch` in the process: its identity there.
-  let address: UInt64
+  public let address: UInt64
   /// 32 bytes: half of the container's build ID, and the digest of its description.
   public let id: [UInt8]
   public let libraryName: String
@@ -23,13 +23,14 @@ public struct LoadedPatch: Sendable {
   /// The universe it came into force with, `UInt64.max` while it never did.
   let appliedUniverse: UInt64
   /// The universe it went out of force with, 0 while it never did.
-  let revertedUniverse: UInt64
+  public let revertedUniverse: UInt64
   public let container: Range<UInt64>
   public let targetBias: UInt64
   public let targetBuildID: [UInt8]
   /// CLOCK_REALTIME seconds.
   public let time: UInt64
-  public let wasLoadedBefore: Bool
+  /// `pulp_patch_flags`: what is to become of it.
+  let flags: UInt32
   let operationNext: UInt64
   let handle: UInt64
 
@@ -79,7 +80,7 @@ extension PulpRuntime {
       container: raw.container_start..<raw.container_end,
       targetBias: raw.target_bias,
       targetBuildID: withUnsafeBytes(of: raw.target_build_id) { [UInt8]($0.prefix(Int(raw.target_build_id_size))) },
-      time: raw.record.time, wasLoadedBefore: raw.was_loaded != 0, operationNext: raw.op_next, handle: raw.handle)
+      time: raw.record.time, flags: raw.flags, operationNext: raw.op_next, handle: raw.handle)
   }
 
   /// A consistent reading of universe and patches: repeated while an operation changes them.

@@ -35,7 +35,7 @@ extension PatchOperation {
     var failure: CodedError?
     do throws(CodedError) {
       try confirm(PULP_OP_SETTLING)
-      occupants = try occupied(session, check, unwinder)
+      occupants = session.occupants(of: left + retired, unwinder)
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
     session.trace.resumeWorld()
@@ -43,45 +43,24 @@ extension PatchOperation {
     if let failure { throw failure }
     try settler.finish(session, linking: loaded, unlinking: left)
     phase = .settled
-    if left.isEmpty { self.session = nil }
+    if left.isEmpty && retired.isEmpty { self.session = nil }
   }
 
-  /// Why each left container cannot be unloaded: some thread is in it, by precise unwinding in this stop.
-  private func occupied(
-    _ session: ChangeSession, _ check: WorldCheck, _ unwinder: StackUnwinder
-  ) throws(CodedError) -> [UInt64: String] {
-    var reasons: [UInt64: String] = [:]
-    guard !left.isEmpty else { return reasons }
-    for tid in session.trace.stoppedThreads {
-      guard let registers = session.trace.registers(of: tid) else { continue }
-      let trace = unwinder.unwind(tid, registers)
-      for patch in left + retired where reasons[patch.address] == nil {
-        if trace.frames.contains(where: { patch.container.contains($0.programCounter) }) {
-          reasons[patch.address] = "thread \(tid) is in it"
-        } else if !trace.isComplete {
-          reasons[patch.address] = "the stack of thread \(tid) cannot be unwound"
-        }
-      }
-    }
-    return reasons
-  }
-
-  /// Unloads the containers that a settled revert left, where nobody is in them. Ends the session.
-  public func unload(timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
+  /// Disposes of the containers that a settled change left, and of those that had to stay earlier. Ends the session.
+  public func unload(_ policy: UnloadPolicy = .automatic, timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
     if phase == .settled && session == nil { return [] }
     let session = try openSession(.settled)
     defer { self.session = nil }
     var outcomes: [UnloadOutcome] = []
-    for patch in left {
-      if let reason = occupants[patch.address] {
-        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
-      } else {
-        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
-      }
-    }
-    for patch in retired where occupants[patch.address] == nil {
+    // Older blocks first: the last one of a container unloads it.
+    for patch in retired.reversed() where occupants[patch.address] == nil {
+      let isLeft = left.contains { $0.container == patch.container }
+      guard patch.keepReason == nil || isLeft && policy == .always else { continue }
       let outcome = try PatchOperation.unload(patch, session, timeout: timeout)
       if outcome.state == .unloaded { outcomes.append(outcome) }
+    }
+    for patch in left {
+      outcomes.append(try session.dispose(of: patch, policy, occupant: occupants[patch.address], timeout: timeout))
     }
     carrierNanoseconds = session.carrierNanoseconds
     return outcomes

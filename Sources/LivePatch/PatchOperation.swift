@@ -49,7 +49,8 @@ public final class PatchOperation {
   let loaded: [LoadedPatch]
   let left: [LoadedPatch]
   /// Patches left by earlier operations whose containers had to stay then: a thread was in one, or its stack could not be
-  /// unwound for a moment. A revert tries the newest of them again, else they would pile up.
+  /// unwound for a moment. Each change tries the newest of them again, else they would pile up. Of those that are to be
+  /// kept only other blocks of the containers that are left now.
   let retired: [LoadedPatch]
   /// Everything known when it was staged: whose entries may be in transit.
   let known: [LoadedPatch]
@@ -78,7 +79,10 @@ public final class PatchOperation {
     self.transitions = transitions
     self.loaded = loaded
     self.left = left
-    retired = left.isEmpty ? [] : Array(known.filter { $0.revertedUniverse != 0 && $0.revertedUniverse < universe }.prefix(16))
+    retired = Array(known.filter { other in
+      guard other.isRetired(at: universe - 1) else { return false }
+      return other.keepReason == nil || left.contains { $0.container == other.container }
+    }.prefix(16))
     self.known = known
     carrierNanoseconds = session.carrierNanoseconds
   }
@@ -126,6 +130,7 @@ public final class PatchOperation {
     try checkUnchanged(plan, runtime)
     // A call that an earlier ulpsh began may still read its request.
     try session.checkIdle()
+    try session.writeOffLost(plan)
     let request = try StageRequest(plan, token: Deadline.now, tool: getpid())
     try runtime.memory.write(request.bytes, to: runtime.ext.request)
     let answer: ChangeSession.Answer

@@ -40,6 +40,10 @@ public struct PatchPlan: Sendable {
     public let references: [ContainerReference]
     public let constructors: [String]
     public let labels: [String]
+    /// Why the container is not to be unloaded after a revert; nil: it may be.
+    public let keepReason: KeepReason?
+    /// The target library is held open for as long as the patch is in force.
+    public let pinsLibrary: Bool
   }
 
   /// A patch to be left.
@@ -58,9 +62,19 @@ public struct PatchPlan: Sendable {
   public let reverts: [Revert]
   /// Patches named that need nothing: applied already, or (to be reverted) not applied.
   public let already: [PatchID]
+  /// Patches whose library went away, and which staging writes off because this plan is about the same functions or patch.
+  public let lost: [LostPatch]
   public let warnings: [String]
 
   public var isEmpty: Bool { applies.isEmpty && reverts.isEmpty }
+}
+
+/// What is decided when containers are applied and outlives the tool that applied them.
+public struct PlanOptions: Sendable {
+  /// Whether containers may be unloaded after a revert; nil: where nothing in them can still be used.
+  public var unloads: Bool?
+  public var pinsLibraries = false
+  public init() {}
 }
 
 /// Computes plans for one process.
@@ -69,18 +83,22 @@ public struct PatchPlanner {
   let runtime: PulpRuntime
   let universe: UInt64
   let patches: [LoadedPatch]
+  let lost: [LostPatch]
+  let options: PlanOptions
 
-  public init(_ runtime: PulpRuntime) throws(CodedError) {
+  public init(_ runtime: PulpRuntime, _ options: PlanOptions = PlanOptions()) throws(CodedError) {
     process = runtime.process
     self.runtime = runtime
+    self.options = options
     (universe, patches) = try runtime.journal()
+    lost = runtime.lost(among: patches, at: universe)
   }
 
   /// A plan to bring `containers` into force and take `reverting` out of force, in one step.
   ///
   /// Fails, before anything is touched, with `target.not_loaded`, `target.build_id`, `target.function_missing`,
-  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.unresolved`, `runtime.disabled`,
-  /// `patch.not_applied` (for a patch to be reverted that the process does not have).
+  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.unresolved`, `container.stale`, `runtime.disabled`,
+  /// `patch.not_applied` and `patch.lost` (for a patch to be reverted that the process does not have, or not any more).
   public func plan(applying containers: [Container], reverting: [PatchID] = []) throws(CodedError) -> PatchPlan {
     try checkEnabled()
     var applies: [PatchPlan.Apply] = []
@@ -97,30 +115,42 @@ public struct PatchPlanner {
     try checkDuplicates(applies)
     var reverts: [PatchPlan.Revert] = []
     for id in reverting {
-      guard let patch = inForce(id) else { throw notApplied(id) }
+      guard let patch = inForce(id) else { throw notInForce(id) }
       reverts.append(.init(id: id, libraryName: patch.libraryName, path: patch.path, functions: patch.units.map(\.entry)))
     }
     return PatchPlan(
       pid: process.pid, identity: process.identity, universe: universe, applies: applies, reverts: reverts, already: already,
-      warnings: warnings)
+      lost: lostWith(applies), warnings: warnings)
+  }
+
+  /// A lost patch with the id or a function of the new ones: the journal must not take it for what calls reach now.
+  private func lostWith(_ applies: [PatchPlan.Apply]) -> [LostPatch] {
+    let entries = Set(applies.flatMap { $0.units.map(\.entry) })
+    return lost.filter { lost in
+      applies.contains { $0.id.bytes == lost.patch.id } || lost.patch.units.contains { entries.contains($0.entry) }
+    }
   }
 
   public func inForce(_ id: PatchID) -> LoadedPatch? {
-    patches.first { $0.id == id.bytes && $0.isInForce(at: universe) }
+    patches.first { $0.id == id.bytes && $0.isInForce(at: universe) && !isLost($0) }
   }
 
-  private func notApplied(_ id: PatchID) -> CodedError {
-    CodedError(
+  private func isLost(_ patch: LoadedPatch) -> Bool { lost.contains { $0.patch.address == patch.address } }
+
+  private func notInForce(_ id: PatchID) -> CodedError {
+    if let found = lost.first(where: { $0.patch.id == id.bytes }) {
+      return CodedError(
+        .patchLost, "patch \(id.description.prefix(16)) is not in force in process \(process.pid) any more: \(found.reason)",
+        data: ["pid": .integer(Int64(process.pid)), "id": .text(id.description), "reason": .text(found.reason)])
+    }
+    return CodedError(
       .patchNotApplied, "patch \(id.description.prefix(16)) is not applied in process \(process.pid)",
       data: ["pid": .integer(Int64(process.pid)), "id": .text(id.description)])
   }
 
   private func checkEnabled() throws(CodedError) {
     let state = try runtime.errorState()
-    guard state != 0 else { return }
-    throw CodedError(
-      .runtimeDisabled, "live patching is switched off in process \(process.pid) (error state \(state))",
-      data: ["pid": .integer(Int64(process.pid)), "error_state": .integer(Int64(state))])
+    if state != 0 { throw runtime.disabled(state) }
   }
 
   // MARK: - One container
@@ -129,12 +159,21 @@ public struct PatchPlanner {
     let library = try target(of: container)
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
     try checkResolvable(container)
+    try checkReuse(of: container)
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     return PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: try visiblePath(container), fileIdentity: container.identity,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
-      labels: container.labels)
+      labels: container.labels, keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+  }
+
+  private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {
+    switch options.unloads {
+    case .some(true): nil
+    case .some(false): .asked
+    case .none: try container.keepReason()
+    }
   }
 
   /// The loaded library with the container's target name and build ID. Of several copies the one with the right ID.
@@ -186,7 +225,7 @@ public struct PatchPlanner {
       guard isOurs(target, entry) else { throw refuse(.entryModified, "is diverted by another tool to \(hex(target))") }
       pointOffset = offset
     case .prepared(let offset, _, _):
-      // The journal says that this function is diverted, and it is not: the library was loaded anew at the same place.
+      // The journal says that this function is diverted, other functions of that patch are, and this one is not.
       if let patch = diverting(entry) { throw refuse(.patchLost, "has lost its detour to \(printable(patch.path))") }
       pointOffset = offset
     }
@@ -230,7 +269,7 @@ public struct PatchPlanner {
 
   /// The patch in force that diverts a function by the journal's word.
   private func diverting(_ entry: UInt64) -> LoadedPatch? {
-    patches.first { patch in patch.isInForce(at: universe) && patch.units.contains { $0.entry == entry } }
+    patches.first { patch in patch.isInForce(at: universe) && !isLost(patch) && patch.units.contains { $0.entry == entry } }
   }
 
   /// Whether a detour at `entry` leads where this runtime's journal can have sent it.

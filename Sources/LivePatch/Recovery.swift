@@ -38,7 +38,8 @@ extension PulpRuntime {
   public func recover(timeout: UInt64 = 5_000_000) throws(CodedError) -> RecoveryOutcome {
     let leftovers = try leftoverPatches(of: operation())
     let state = try operation().state
-    if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty {
+    let (universe, patches) = try journal()
+    if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty && unloadable(patches, at: universe).isEmpty {
       return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0, receipt: nil)
     }
     let session = try ChangeSession(self)
@@ -67,7 +68,8 @@ private struct Recovery {
     let isOurs = operation.owner_pid == runtime.process.identity.pid && operation.owner_start == runtime.process.identity.startTime
     switch operation.state {
     case UInt32(PULP_OP_IDLE.rawValue):
-      return outcome(.idle, .cleared, operation, try unloadLeftovers())
+      let unloaded = try unloadLeftovers() + unloadRetired()
+      return outcome(.idle, unloaded.isEmpty ? .none : .cleared, operation, unloaded)
     case UInt32(PULP_OP_STAGING.rawValue) where isOurs:
       try waitForCarrier(operation)
       return try afterStaging()
@@ -139,7 +141,7 @@ private struct Recovery {
     }
     if isCommitted {
       try settler.finish(session, linking: loaded, unlinking: left)
-      return outcome(.committed, .finished, operation, [], pause)
+      return outcome(.committed, .finished, operation, try unloadRetired(), pause)
     }
     try settler.withdraw(session, loaded: loaded, left: left)
     let found: RecoveryOutcome.Found = operation.state == UInt32(PULP_OP_STAGED.rawValue) ? .staged : .arming
@@ -159,6 +161,13 @@ private struct Recovery {
     session.trace.resumeWorld()
     if let failure { throw failure }
     return Deadline.now - world.began
+  }
+
+  /// What a dead tool took out of force and did not come to unload.
+  private func unloadRetired() throws(CodedError) -> [UnloadOutcome] {
+    let universe = try runtime.universe()
+    let wanted = runtime.unloadable(try runtime.loadedPatches(), at: universe).map(\.address)
+    return try session.giveBack(timeout: timeout) { wanted.contains($0.address) }.map(\.outcome).filter { $0.state != .retired }
   }
 
   private func unloadLeftovers() throws(CodedError) -> [UnloadOutcome] {

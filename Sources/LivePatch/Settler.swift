@@ -76,6 +76,14 @@ struct Settler {
     try runtime.memory.store(value, to: patch.address + UInt64(MemoryLayout<pulp_patch>.offset(of: field)!))
   }
 
+  /// Out of force from the universe on that is in force now, for a patch that no entry leads to any more.
+  func writeOff(_ patch: LoadedPatch) throws(CodedError) {
+    let flags = patch.flags | UInt32(PULP_PATCH_LOST.rawValue)
+    try runtime.memory.store(flags, to: patch.address + UInt64(MemoryLayout<pulp_patch>.offset(of: \.flags)!))
+    try store(universe, patch, \.reverted_universe)
+    try unlink(patch)
+  }
+
   private func freeSlots() throws(CodedError) {
     let size = MemoryLayout<pulp_slot>.stride
     let slots = transitions.map(\.slot).sorted()

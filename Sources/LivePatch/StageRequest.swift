@@ -50,6 +50,7 @@ struct StageRequest {
     patch.build_id_size = UInt32(apply.buildID.bytes.count)
     patch.target_build_id_size = UInt32(apply.targetBuildID.bytes.count)
     patch.target_bias = apply.bias
+    patch.flags = UInt64(apply.keepReason?.flags ?? 0) | (apply.pinsLibrary ? UInt64(PULP_PATCH_PIN.rawValue) : 0)
     patch.path_offset = writer.string(apply.targetPath)
     patch.lib_name_offset = writer.string(apply.libraryName)
     let names = apply.units.map { writer.string($0.newName) }

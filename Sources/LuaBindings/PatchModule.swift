@@ -45,18 +45,31 @@ enum PatchModule {
       plan.property("empty") { $0.plan.isEmpty }
       plan.property("already") { $0.plan.already.map(\.description) }
       plan.property("warnings") { $0.plan.warnings }
+      plan.property("lost") { $0.plan.lost.map { lost -> LuaRecord in ["path": printable(lost.patch.path), "reason": lost.reason] } }
       plan.property("applies") { $0.plan.applies.map(record) }
       plan.property("reverts") { $0.plan.reverts.map(record) }
       plan.description { describe($0.plan) }
     }
-    core.query("plan", "process", "containers", "reverts") { arguments in
+    core.query("plan", "process", "containers", "reverts", "options") { arguments in
       let process = try arguments.object(1, ProcessHandle.self)
       let containers = try arguments.isAbsent(2) ? [] : list(try arguments.table(2))
       let target = try process.open()
-      target.refreshIfOld()
+      let isFresh = target.refreshIfOld()
       let reverts = try arguments.isAbsent(3) ? [] : identifiers(try arguments.table(3))
-      let planner = try PatchPlanner(try PulpRuntime(in: target))
-      return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))
+      let fields = try arguments.options(4, ["unload", "pin"])
+      var options = PlanOptions()
+      options.unloads = try fields.boolean("unload")
+      options.pinsLibraries = try fields.boolean("pin") ?? false
+      func plan() throws(CodedError) -> LuaBox<PlanHandle> {
+        let planner = try PatchPlanner(try PulpRuntime(in: target), options)
+        return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))
+      }
+      do throws(CodedError) { return try plan() } catch {
+        // The program may have loaded or unloaded something since the moment before: a refusal is about what is there now.
+        if isFresh { throw error }
+        target.refresh()
+        return try plan()
+      }
     }
   }
 
@@ -99,9 +112,9 @@ enum PatchModule {
   // MARK: - Plans as records and text
 
   private static func record(_ apply: PatchPlan.Apply) -> LuaRecord {
-    [
+    var record: LuaRecord = [
       "id": apply.id.description, "path": apply.path, "library": apply.libraryName, "library_path": apply.libraryPath,
-      "bias": apply.bias, "constructors": apply.constructors, "labels": apply.labels,
+      "bias": apply.bias, "constructors": apply.constructors, "labels": apply.labels, "pin": apply.pinsLibrary,
       "functions": apply.units.map { unit -> LuaRecord in
         [
           "old_name": unit.oldName, "new_name": unit.newName, "entry": unit.entry, "size": unit.size,
@@ -109,6 +122,8 @@ enum PatchModule {
         ]
       },
     ]
+    if let reason = apply.keepReason { record.set("keep", reason.text) }
+    return record
   }
 
   private static func record(_ revert: PatchPlan.Revert) -> LuaRecord {
@@ -123,11 +138,14 @@ enum PatchModule {
       for unit in apply.units {
         lines.append("    \(printable(unit.oldName)) at \(hex(unit.entry)) -> \(printable(unit.newName))" + (unit.isArmed ? " (diverted already)" : ""))
       }
+      if let reason = apply.keepReason { lines.append("    stays loaded after a revert: \(reason.text)") }
+      if apply.pinsLibrary { lines.append("    holds \(printable(apply.libraryName)) open") }
       if !apply.constructors.isEmpty { lines.append("    runs constructors: \(apply.constructors.map { printable($0) }.joined(separator: ", "))") }
     }
     for revert in plan.reverts {
       lines.append("  revert \(printable(revert.path)) from \(printable(revert.libraryName)), \(revert.functions.count) functions")
     }
+    for lost in plan.lost { lines.append("  write off \(printable(lost.patch.path)): \(lost.reason)") }
     if plan.isEmpty { lines.append("  nothing to do") }
     return (lines + plan.warnings.map { "  warning: " + $0 }).joined(separator: "\n")
   }

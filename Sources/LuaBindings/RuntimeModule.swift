@@ -97,18 +97,25 @@ enum RuntimeModule {
       return LuaResults.values(found.name, found.tool)
     }
     runtime.method("patches") { handle, _ in
-      let (universe, patches) = try handle.open().journal()
-      return patches.map { record($0, universe) }
+      let runtime = try handle.open()
+      let (universe, patches) = try runtime.journal()
+      let lost = runtime.lost(among: patches, at: universe)
+      return patches.map { patch in record(patch, universe, lost.first { $0.patch.address == patch.address }?.reason) }
     }
   }
 
-  private static func record(_ patch: LoadedPatch, _ universe: UInt64) -> LuaRecord {
-    [
+  private static func record(_ patch: LoadedPatch, _ universe: UInt64, _ lost: String?) -> LuaRecord {
+    let isApplied = patch.isInForce(at: universe) && lost == nil
+    var record: LuaRecord = [
       "id": hexadecimal(patch.id), "target": printable(patch.libraryName), "path": printable(patch.path),
-      "applied": patch.isInForce(at: universe), "time": patch.time,
+      "applied": isApplied, "time": patch.time, "pinned": patch.isPinned,
+      "state": isApplied ? "applied" : lost != nil ? "lost" : patch.revertedUniverse != 0 ? "retired" : "staged",
       "first": patch.container.lowerBound, "last": patch.container.upperBound,
       "units": patch.units.map { unit -> LuaRecord in ["entry": unit.entry, "replacement": unit.replacement] },
     ]
+    if let lost { record.set("lost", lost) }
+    if let reason = patch.keepReason { record.set("keep", reason.text) }
+    return record
   }
 
   // MARK: - Steps
@@ -132,8 +139,25 @@ enum RuntimeModule {
     runtime.method("abort", "operation") { _, arguments in
       try arguments.object(1, PatchOperation.self).abort().map(record)
     }
-    runtime.method("unload", "operation") { _, arguments in
-      try arguments.object(1, PatchOperation.self).unload().map(record)
+    runtime.method("unload", "operation", "options") { _, arguments in
+      let wanted = try arguments.options(2, ["unload"]).boolean("unload")
+      let policy: UnloadPolicy = wanted.map { $0 ? .always : .never } ?? .automatic
+      return try arguments.object(1, PatchOperation.self).unload(policy).map(record)
+    }
+    runtime.method("set_patchable", "enabled") { handle, arguments in
+      try handle.open().setPatchable(try arguments.boolean(1))
+    }
+    runtime.method("forget", "ids") { handle, arguments in
+      let table = try arguments.table(1)
+      var ids: [[UInt8]] = []
+      for position in 1..<(table.count + 1) {
+        if let text = try table.string(at: position) { ids.append(try PatchModule.patchID(text).bytes) }
+      }
+      return try handle.open().forgetLost { ids.contains($0.id) }.map { found -> LuaRecord in
+        var record = record(found.outcome)
+        record.set("lost", found.lost.reason)
+        return record
+      }
     }
     runtime.method("recover", "options") { handle, arguments in
       let options = try arguments.options(1, ["timeout"])

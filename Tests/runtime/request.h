@@ -28,6 +28,7 @@ static volatile uint64_t *universe;
 static int32_t *error_state;
 static uint64_t (*stage)(void);
 static uint64_t (*unload)(uint64_t);
+static uint64_t (*retire)(uint64_t);
 
 static void find_runtime(void) {
   ext = dlsym(RTLD_DEFAULT, "__ulp_ext");
@@ -43,6 +44,7 @@ static void find_runtime(void) {
   error_state = AT(ext->error_state);
   stage = AT(ext->stage);
   unload = AT(ext->unload);
+  retire = AT(ext->retire);
 }
 
 static struct pulp_patch *first_patch(void) { return AT(*(uint64_t *)AT(ext->patches)); }

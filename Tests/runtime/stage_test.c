@@ -63,7 +63,7 @@ static void test_success(void) {
   ok(!strcmp(AT(patch->record.lib_name), "libtarget.so") && !strcmp(AT(patch->record.container_name), container(0)) &&
      !strcmp((char *)patch->record.id, "first") && patch->record.time && !patch->record.next, "SUSE's record");
   ok(patch->container_start <= units[0].target_addr && units[0].target_addr < patch->container_end &&
-     patch->build_id_size == 20 && patch->target_bias == target.bias && !patch->was_loaded &&
+     patch->build_id_size == 20 && patch->target_bias == target.bias && !(patch->flags & PULP_PATCH_WAS_LOADED) &&
      patch->applied_universe == 2 && !patch->reverted_universe, "facts about the container");
   bool right = true;
   for (int i = 0; i < 2; i++) {
@@ -254,7 +254,7 @@ static void test_unload(void) {
   constructor_runs = 0;
   is(stage(), PULP_OK, "a container that is loaded already");
   struct pulp_patch *patch = first_patch();
-  ok(patch->was_loaded == 1 && !constructor_runs, "is reported as was_loaded, constructors do not run again");
+  ok((patch->flags & PULP_PATCH_WAS_LOADED) && !constructor_runs, "is reported as was_loaded, constructors do not run again");
   commit();
   is(unload((uintptr_t)patch), PULP_ESTATE, "unload is refused while in force");
   is(unload(0x1234), PULP_EINVALIDULP, "unload of a wild pointer");
@@ -280,6 +280,97 @@ static void test_unload(void) {
   ok(count_patches() == 1 && first_patch()->applied_universe == UINT64_MAX && !first_patch()->handle && !used_slots() &&
      operation->state == PULP_OP_IDLE, "keeps the block as retired, applied never");
   *(uint64_t *)AT(ext->patches) = 0;
+}
+
+static bool is_loaded(const char *path) {
+  void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+  if (handle) dlclose(handle);
+  return handle != NULL;
+}
+
+/* Applies and reverts one function of container 0, with the given flags; returns the block. */
+static struct pulp_patch *apply_and_revert(const char *id, uint64_t flags) {
+  request_begin(1, 0);
+  add_functions(0, id, 0, 0, 1)->flags = flags;
+  if (stage() != PULP_OK) return NULL;
+  struct pulp_patch *patch = first_patch();
+  commit();
+  request_begin(0, 1);
+  request_revert(0, id);
+  if (stage() != PULP_OK) return NULL;
+  commit();
+  return patch;
+}
+
+/* A container that is to be kept is never unmapped by retiring it, and one block is enough to remember it. */
+static void test_retire(void) {
+  uint64_t keep = PULP_PATCH_KEEP | 3 << 8;
+  struct pulp_patch *first = apply_and_revert("r", keep);
+  ok(first && first->flags == keep, "flags of the request are kept with the patch");
+  is(retire((uintptr_t)first), PULP_OK, "retire");
+  ok(is_loaded(container(0)) && count_patches() == 1, "the container stays, and its block");
+  constructor_runs = 0;
+  bool all = true;
+  int before = mappings();
+  for (int round = 0; round < 200; round++) {
+    struct pulp_patch *next = apply_and_revert("r", keep);
+    all &= next && next->flags == (keep | PULP_PATCH_WAS_LOADED) && retire((uintptr_t)next) == PULP_OK && count_patches() == 1;
+  }
+  ok(all && first_patch() == first && mappings() == before && !constructor_runs, "200 times again: one block, nothing runs again");
+  struct pulp_patch *second = apply_and_revert("r", 0);
+  is(unload((uintptr_t)second), PULP_STILL_LOADED, "unload while another block names the container");
+  ok(count_patches() == 1 && is_loaded(container(0)), "gives this block back and leaves the container");
+  is(unload((uintptr_t)first), PULP_OK, "the last one unloads it");
+  ok(nothing_left(0) && !is_loaded(container(0)), "nothing is left");
+  is(retire(0x1234), PULP_EINVALIDULP, "retire of a wild pointer");
+  /* An older block without a handle gets the newer one's: only then nothing can unload the container. */
+  void *held = dlopen(container(0), RTLD_NOW);
+  first = apply_and_revert("r", 0);
+  is(unload((uintptr_t)first), PULP_STILL_LOADED, "held by the program");
+  second = apply_and_revert("r", keep);
+  is(retire((uintptr_t)second), PULP_OK, "retire the next one");
+  dlclose(held);
+  ok(is_loaded(container(0)) && count_patches() == 1 && first_patch()->handle && first_patch()->flags & PULP_PATCH_KEEP,
+     "the remaining block keeps the container");
+  is(unload((uintptr_t)first_patch()), PULP_OK, "until it is asked to go");
+  request_begin(1, 0);
+  add_functions(0, "r", 0, 0, 1)->flags = 1;
+  refused(PULP_EINVALIDULP, "malformed", "a flag that is the runtime's own");
+}
+
+static void test_pin(void) {
+  struct library own = open_library(directory, "libbig.so");
+  char path[4200];
+  snprintf(path, sizeof path, "%s/bigpatch.so", directory);
+  for (int pinned = 0; pinned < 2; pinned++) {
+    request_begin(1, 0);
+    struct pulp_request_patch *from = request_patch(0, "pin", &own, path, 1, 0);
+    from->flags = pinned ? PULP_PATCH_PIN : 0;
+    request_unit(from, 0, (uintptr_t)dlsym(own.handle, "big1"), 0, "big1_v");
+    is(stage(), PULP_OK, pinned ? "a pinning patch" : "one that does not pin");
+    commit();
+    dlclose(own.handle);
+    ok(is_loaded(own.path) == pinned, "the program closes the library: %s", pinned ? "it stays" : "it goes");
+    request_begin(0, 1);
+    request_revert(0, "pin");
+    is(stage(), PULP_OK, "revert");
+    commit();
+    uint64_t patch = (uintptr_t)find_patch("pin");
+    if (pinned) {
+      is(retire(patch), PULP_OK, "retire");
+      ok(!is_loaded(own.path) && is_loaded(path), "lets the library go and keeps the container");
+    }
+    is(unload(patch), PULP_OK, "unload");
+    ok(nothing_left(0) && !is_loaded(path), "nothing is left");
+    own = open_library(directory, "libbig.so");
+  }
+  request_begin(1, 0);
+  struct pulp_request_patch *from = request_patch(0, "pin", &own, path, 1, 0);
+  from->flags = PULP_PATCH_PIN;
+  request_unit(from, 0, (uintptr_t)dlsym(own.handle, "big1"), 0, "missing");
+  is(stage(), PULP_ENONEWFUNC, "a stage that fails");
+  dlclose(own.handle);
+  ok(nothing_left(0) && !is_loaded(own.path), "pins nothing");
 }
 
 static void test_cycles(void) {
@@ -309,6 +400,8 @@ int main(int count, char **arguments) {
   test_failed_revert();
   test_pool_full();
   test_malformed();
+  test_retire();
+  test_pin();
   test_unload();
   test_cycles();
   return done();

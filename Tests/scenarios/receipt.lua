@@ -46,8 +46,8 @@ t.eq(told, {}, "nothing else is told")
 t.eq(masks(), mask, "signal mask")
 c:ask("dozen", "13\n", {reject = "12"})
 
--- For people and for programs.
-t.state(ulp.revert(p, meddle), "done")
+-- For people and for programs. It is unloaded in between, or its constructor would not run again.
+t.state(ulp.revert(p, meddle, {unload = true}), "done")
 local tool <close> = t.ulpsh {"trigger", "--receipt", "-p", tostring(c.pid), meddle}
 tool:expect("receipt: descriptor %d+: was closed, is /dev/null, by the called code", {pattern = true})
 tool:expect_exit(0)

@@ -4,19 +4,21 @@ local cli = require "ulp.cli"
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
   local lines = {("%s[%d], universe %d"):format(clean(entry.comm or "?"), entry.pid, entry.universe)}
+  if entry.patching ~= "enabled" then lines[1] = ("%s, %s: %s"):format(lines[1], entry.patching, clean(entry.reason)) end
   for _, patch in ipairs(entry.patches) do
-    lines[#lines + 1] = ("  %s  %s  %s, %d function%s"):format(
+    lines[#lines + 1] = ("  %s  %s  %s, %d function%s%s"):format(
       os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units,
-      #patch.units == 1 and "" or "s")
+      #patch.units == 1 and "" or "s", patch.lost and ", lost: " .. clean(patch.lost) or "")
     if #patch.labels > 0 then lines[#lines + 1] = "    " .. clean(table.concat(patch.labels, ", ")) end
   end
-  if #lines == 1 then lines[2] = "  no patches" end
+  if #entry.patches == 0 then lines[#lines + 1] = "  no patches" end
   return table.concat(lines, "\n")
 end
 
 --- The list with its members beside it, as an object.
 local function record_of(list)
   local entry = {pid = list.pid, comm = list.comm, universe = list.universe, patches = {}}
+  entry.patching, entry.reason = list.patching, list.reason
   for index, patch in ipairs(list) do entry.patches[index] = patch end
   return entry
 end

@@ -15,9 +15,9 @@ return {
     return cli.each(cli.processes(options, out, {runtime = true}), out, function(process)
       local runtime = assert(process:runtime())
       local result = {pid = process.pid, comm = process.comm, state = "already"}
-      if runtime:state() ~= "idle" then
-        result.recovered, result.state = runtime:recover(), "done"
-      end
+      -- Also when nothing is pending: a container may be left that nobody came to unload.
+      local recovered = runtime:recover()
+      if recovered.action ~= "none" then result.recovered, result.state = recovered, "done" end
       return result
     end)
   end,

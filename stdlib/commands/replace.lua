@@ -9,6 +9,7 @@ return {
     parser:argument "container":args "+":description "The live patches to apply instead."
     cli.selection_options(parser)
     cli.change_options(parser)
+    cli.pin_option(parser)
     parser:epilog "Without -p: every process that has the library loaded."
   end,
   run = function(options, out)

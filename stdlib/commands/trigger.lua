@@ -8,6 +8,7 @@ return {
     parser:argument "container":args "+":description "The live patches, applied all or none."
     cli.selection_options(parser)
     cli.change_options(parser)
+    cli.pin_option(parser)
     parser:epilog "Without -p: every process that has the first patch's target library loaded."
   end,
   run = function(options, out)

@@ -28,6 +28,7 @@ function Container:record() end
 --- @field universe integer the universe in force when it was computed
 --- @field empty boolean nothing is to be done
 --- @field already string[] ids of containers that are in force already
+--- @field lost table[] patches whose library went away and that staging writes off: `path reason`
 --- @field warnings string[]
 --- @field applies table[]
 --- @field reverts table[]

@@ -56,9 +56,10 @@ function core.pack(description, options) end
 --- @param process ulp.Process
 --- @param containers ulp.Container[]
 --- @param reverts? string[] ids of patches to take back
+--- @param options? {unload: boolean?, pin: boolean?}
 --- @return ulp.Plan?
 --- @return ulp.Error? err
-function core.plan(process, containers, reverts) end
+function core.plan(process, containers, reverts, options) end
 
 --- Starts a program whose input and output Lua holds. It is killed when the handle is closed.
 --- @param options {command: string[], env: string[][]?, preload: string[]?, cwd: string?, pty: boolean?, join: boolean?}

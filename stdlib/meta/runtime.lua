@@ -23,7 +23,9 @@ function Runtime:error_state() end
 function Runtime:state() end
 
 --- The patches that are loaded, newest first; `applied` tells those in force.
---- @return table[] patches `id target path applied time first last units`
+--- `state` is `staged`, `applied`, `retired` or `lost` (in force until its library was unloaded; `lost` says how), `keep` why
+--- the container is not unloaded of itself.
+--- @return table[] patches `id target path state applied lost keep pinned time first last units`
 function Runtime:patches() end
 
 --- Loads the containers of a plan on one borrowed thread while the others run. Nothing is in force yet.
@@ -44,8 +46,19 @@ function Runtime:abort(operation) end
 
 --- Unloads the containers that went out of force, or retires them and says why.
 --- @param operation ulp.Operation
+--- @param options? {unload: boolean?} true: also those that may still be used; false: none
 --- @return table[] containers `id path state reason`
-function Runtime:unload(operation) end
+function Runtime:unload(operation, options) end
+
+--- Writes off patches whose target library the program has unloaded, and gives their containers back.
+--- @param ids string[]
+--- @return table[] containers `id path state reason lost`
+function Runtime:forget(ids) end
+
+--- Switches live patching in the process on or off. Raises `runtime.disabled` after an internal error, which this cannot lift.
+--- @param enabled boolean
+--- @return boolean changed
+function Runtime:set_patchable(enabled) end
 
 --- Finishes or undoes the operation of a tool that died.
 --- @param options? {timeout: number|string|nil}

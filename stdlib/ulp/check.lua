@@ -55,9 +55,16 @@ local function check_one(p, container)
   local result = {pid = p.pid, comm = p.comm, id = container.id, applied = false}
   local runtime = assert(p:runtime())
   local patches = runtime:patches()
-  local found
+  local found, gone
   for _, patch in ipairs(patches) do
     if patch.applied and patch.id == container.id then found = found or patch end
+    if patch.lost and patch.id == container.id then gone = gone or patch end
+  end
+  if not found and gone then
+    local refusal = err.new("patch.lost", ("%s is not in force any more: %s"):format(container.path, gone.lost))
+    result.state, result.code, result.message, result.hint = "failed", refusal.code, refusal.message, refusal.hint
+    result.attention, result.reason = true, gone.lost
+    return result
   end
   if not found then
     local refusal = err.new("patch.not_applied", ("%s is not applied"):format(container.path))

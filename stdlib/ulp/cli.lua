@@ -93,7 +93,8 @@ end
 
 --- The names of all commands, sorted. Reads the directory through the loader's own means: each name is listed here.
 M.names = {
-  "cc", "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "run", "test", "trigger",
+  "cc", "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "run", "set_patchable", "test",
+  "trigger",
 }
 
 --- The file of a command; nil if there is none.
@@ -196,6 +197,8 @@ function M.change_options(parser)
   parser:option "--max-pause":argname "<duration>"
     :description "Let go unpatched if the world-stop would be longer, for example 5ms."
   M.receipt_option(parser)
+  parser:option "--unload":choices {"yes", "no", "auto"}
+    :description "Unload containers that go out of force, keep them, or keep those that may still be used (auto)."
   parser:flag "--dry-run":description "Print the plan and change nothing."
 end
 
@@ -206,13 +209,22 @@ function M.receipt_option(parser)
     :description "Compare registers, signals, mappings, descriptors and more before and after, and say what differs."
 end
 
+--- Declares the option of commands that apply patches.
+--- @param parser table
+function M.pin_option(parser)
+  parser:flag "--pin":description "Hold the target library open: the program cannot unload it while it is patched."
+end
+
+local unload_choices = {yes = true, no = false}
+
 --- The options table for `ulp.trigger` and the like.
 --- @param options table what argparse returned
 --- @return table
 function M.change(options)
   return {
     timeout = options.timeout, consistency = options.consistency, max_pause = options.max_pause,
-    dry_run = options.dry_run or nil, receipt = options.receipt or nil,
+    dry_run = options.dry_run or nil, receipt = options.receipt or nil, unload = unload_choices[options.unload],
+    pin = options.pin or nil,
   }
 end
 

@@ -65,11 +65,13 @@ local function labels_of(patch)
   return container and container.id == patch.id and container.labels or {}
 end
 
---- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them.
+--- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them; those that were in
+--- force until the program unloaded their library have the state `lost`. `patching` is `enabled`, or says with `reason` why
+--- the process is not patched any further.
 ---
 --- Without a process: a list of that for every process that has the runtime.
 --- @param p? ulp.Process|integer
---- @return {id: string, target: string, path: string, time: integer, units: table, labels: string[]}[]
+--- @return {id: string, target: string, path: string, state: string, lost: string?, time: integer, units: table, labels: string[]}[]
 function M.patches(p)
   if p == nil then
     local all = {}
@@ -82,8 +84,9 @@ function M.patches(p)
   if type(p) ~= "userdata" then p = assert(attach.attach(p)) end
   local runtime = assert(p:runtime())
   local entry = {pid = p.pid, comm = p.comm, universe = runtime:universe()}
+  entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
-    if patch.applied then
+    if patch.applied or patch.lost then
       patch.labels = labels_of(patch)
       entry[#entry + 1] = patch
     end

@@ -37,10 +37,12 @@ end
 --- @param p ulp.Process
 --- @param containers nil|string|ulp.Container|(string|ulp.Container)[]
 --- @param reverts? string[] ids of patches to be left
+--- @param options? {unload: boolean?, pin: boolean?} see `ulp.ChangeOptions`
 --- @return ulp.Plan?
 --- @return ulp.Error? err
-function M.plan(p, containers, reverts)
-  return core.plan(p, M.containers(containers), reverts or {})
+function M.plan(p, containers, reverts, options)
+  local decided = options and {unload = options.unload, pin = options.pin}
+  return core.plan(p, M.containers(containers), reverts or {}, decided)
 end
 
 return M

@@ -25,7 +25,7 @@ function M.replace(p, library, containers, options)
       for _, patch in ipairs(runtime:patches()) do
         if patch.applied and patch.target == library and not kept[patch.id] then left[#left + 1] = patch.id end
       end
-      return assert(plans.plan(target, handles, left)), left
+      return assert(plans.plan(target, handles, left, options)), left
     end, options)
   end)
 end

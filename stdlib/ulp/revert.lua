@@ -15,20 +15,21 @@ local function ids_of(patches)
   return ids
 end
 
---- Those of the ids that are in force.
-local function in_force(runtime, ids)
-  local applied, found = {}, {}
+--- Those of the ids whose patches are in this state.
+local function in_state(runtime, ids, state)
+  local listed, found = {}, {}
   for _, patch in ipairs(runtime:patches()) do
-    if patch.applied then applied[patch.id] = true end
+    if patch.state == state then listed[patch.id] = true end
   end
   for _, id in ipairs(ids) do
-    if applied[id] then found[#found + 1] = id end
+    if listed[id] then found[#found + 1] = id end
   end
   return found
 end
 
 --- Takes patches of a process back, all of them in one step. Versions above and below them stay: a function goes to the
---- newest version that is left, or to its original. What is not applied is `already`.
+--- newest version that is left, or to its original. What is not applied is `already`. A patch whose library the program has
+--- unloaded is written off, and its container given back: `cleaned` in the result.
 ---
 ---     ulp.revert(p, "fix.so")
 ---
@@ -42,9 +43,11 @@ function M.revert(p, patches, options)
   local ids = ids_of(patches)
   return transition.each(p, function(process)
     return transition.run(process, function(target, runtime)
-      local wanted = in_force(runtime, ids)
-      if #wanted == 0 then return nil end
-      return assert(plans.plan(target, {}, wanted)), wanted
+      local lost = in_state(runtime, ids, "lost")
+      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost) or nil
+      local wanted = in_state(runtime, ids, "applied")
+      if #wanted == 0 then return nil, nil, cleaned end
+      return assert(plans.plan(target, {}, wanted)), wanted, cleaned
     end, options)
   end)
 end

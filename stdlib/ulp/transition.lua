@@ -12,14 +12,16 @@ local err = require "ulp.error"
 --- @field max_carrier? string|number longest borrowing of a thread
 --- @field dry_run? boolean return the plan and change nothing
 --- @field settle? boolean false: leave the stubs in place
---- @field unload? boolean false: keep containers that went out of force
+--- @field unload? boolean true: unload what goes out of force, false: keep it; unless given, what may still be used is kept.
+---   With a new patch it is decided for its later revert, too
+--- @field pin? boolean hold the target library open for as long as the new patch is in force
 --- @field recover? boolean false: fail if an unfinished operation is found
 --- @field seccomp? "check"|"ignore"
 --- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
 
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
-  recover = true, seccomp = true, receipt = true,
+  recover = true, seccomp = true, receipt = true, pin = true,
 }
 
 --- @param options ulp.ChangeOptions?
@@ -32,6 +34,11 @@ function M.options(options)
   local timeout = options.timeout
   if timeout ~= nil and (type(timeout) ~= "number" or timeout < 0 or timeout ~= timeout) then
     err.raise("usage", "the option 'timeout' must be a number of seconds")
+  end
+  for _, name in ipairs {"unload", "pin"} do
+    if options[name] ~= nil and type(options[name]) ~= "boolean" then
+      err.raise("usage", ("the option '%s' must be true or false"):format(name))
+    end
   end
   if options.consistency and options.consistency ~= "stack" and options.consistency ~= "immediate" then
     err.raise("usage", ("the option 'consistency' is 'stack' or 'immediate', not '%s'"):format(tostring(options.consistency)))
@@ -94,8 +101,7 @@ local function tidy(runtime, staged, options, result)
     return
   end
   result.settle_pause_us = staged.settle_pause_us
-  if options.unload == false then return end
-  local unloaded, outcome = pcall(runtime.unload, runtime, staged)
+  local unloaded, outcome = pcall(runtime.unload, runtime, staged, {unload = options.unload})
   if unloaded then
     if #outcome > 0 then result.containers = outcome end
   else
@@ -113,10 +119,10 @@ local function attempt(p, make_plan, options, deadline)
     end
     if not options.dry_run then result.recovered = runtime:recover() end
   end
-  local plan, reverted = make_plan(p, runtime)
-  result.universe = plan and plan.universe
+  local plan, reverted, cleaned = make_plan(p, runtime)
+  result.universe, result.cleaned = plan and plan.universe, cleaned
   if not plan or plan.empty then
-    result.state = "already"
+    result.state = cleaned and "done" or "already"
     return result
   end
   if options.dry_run then
@@ -129,6 +135,7 @@ local function attempt(p, make_plan, options, deadline)
   result.state, result.universe = "done", staged.universe
   result.carrier_us = staged.carrier_us
   result.reverted = reverted
+  if #plan.lost > 0 then result.lost = plan.lost end
   tidy(runtime, staged, options, result)
   result.receipt = staged.receipt
   return result
@@ -175,10 +182,11 @@ end
 
 --- Carries out one change of one process.
 ---
---- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done. Raises when the change is refused or the time
+--- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done; then the ids that it takes back, and what it
+--- wrote off already. Raises when the change is refused or the time
 --- is over; a process that ends meanwhile gives the state `gone`.
 --- @param p ulp.Process
---- @param make_plan fun(p: ulp.Process, runtime: ulp.Runtime): ulp.Plan?, string[]?
+--- @param make_plan fun(p: ulp.Process, runtime: ulp.Runtime): ulp.Plan?, string[]?, table[]?
 --- @param options ulp.ChangeOptions
 --- @return table result
 function M.run(p, make_plan, options)

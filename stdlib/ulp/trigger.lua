@@ -23,7 +23,7 @@ function M.trigger(p, containers, options)
   local handles = plans.containers(containers)
   local function one(process)
     return transition.run(process, function(target)
-      return assert(plans.plan(target, handles))
+      return assert(plans.plan(target, handles, nil, options))
     end, options)
   end
   local result = transition.each(p, one)

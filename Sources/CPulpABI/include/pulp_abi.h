@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#define PULP_ABI_VERSION 1u
+#define PULP_ABI_VERSION 2u
 #define PULP_EXT_MAGIC 0x317478655f706c75ull /* "ulp_ext1" */
 #define PULP_REQUEST_MAGIC 0x7165725fu       /* "_req" */
 #define PULP_PATCH_MAGIC 0x6863746150706c75ull /* "ulpPatch" */
@@ -87,7 +87,8 @@ enum pulp_status {
   PULP_ENOMEM = 401,
   PULP_ENOREFERENCE = 402, /* reference variables not found: all named in the mailbox's text */
   /* unload: dlclose succeeded but the loader keeps the container. Its block stays in `patches` with handle 0; unload may
-   * be called again, and gives the block back once the container is gone. */
+   * be called again, and gives the block back once the container is gone. When another block names the same container,
+   * this one is given back at once: the other says why the container is there. */
   PULP_STILL_LOADED = 403,
 };
 
@@ -129,6 +130,16 @@ struct pulp_slot { /* one for each stub; `since` = UINT64_MAX: reserved but sele
   uint64_t entry;
 };
 
+/* What is to become of a container, decided by the tool that applied it and kept here for whoever reverts it. */
+enum pulp_patch_flags {
+  PULP_PATCH_WAS_LOADED = 1, /* runtime: the loader had this container already; its constructors did not run now */
+  PULP_PATCH_KEEP = 2,       /* request: something in it may still be used after a revert; unload it only on demand */
+  PULP_PATCH_PIN = 4,        /* request: hold the target library open for as long as the patch is in force */
+  PULP_PATCH_LOST = 8,       /* tracer: went out of force because its target library had gone or was loaded anew */
+  PULP_PATCH_REASON = 0xff00, /* request: why it is to be kept, as the tool numbers reasons */
+  PULP_PATCH_REQUESTED = PULP_PATCH_KEEP | PULP_PATCH_PIN | PULP_PATCH_REASON,
+};
+
 /* A loaded container. One anonymous mapping of `block_size` bytes holds this, its units and its strings. */
 struct pulp_patch {
   struct pulp_record record;
@@ -143,11 +154,12 @@ struct pulp_patch {
   uint64_t applied_universe;  /* in force from this universe on; UINT64_MAX until staged */
   uint64_t reverted_universe; /* not in force from this universe on; 0 = never reverted */
   uint32_t unit_count;
-  uint32_t was_loaded;        /* 1: the loader had this container already; its constructors did not run now */
+  uint32_t flags;             /* enum pulp_patch_flags */
   uint32_t build_id_size;
   uint32_t target_build_id_size;
   uint8_t build_id[PULP_BUILD_ID_MAX];        /* of the container */
   uint8_t target_build_id[PULP_BUILD_ID_MAX];
+  uint64_t target_handle;     /* dlopen's for a pinned target library, else 0 */
 };
 
 /* The remote call. The frame lies on the carrier's own stack below its red zone, 64-byte aligned. The tracer writes it,
@@ -213,6 +225,9 @@ struct pulp_ext {
   uint64_t error_state;          /* int32_t: __ulp_error_state */
   uint64_t messages;             /* struct pulp_msg_queue */
   uint64_t state;                /* struct pulp_state */
+  /* uint64_t retire(struct pulp_patch *): pulp_status; the container stays mapped, the target library is let go, and the
+   * block is given back when another names the same container. PULP_ESTATE as in unload. */
+  uint64_t retire;
 };
 
 /* What the tool asks stage() to do. Offsets are from the start of the request; strings are NUL-terminated. The runtime
@@ -231,7 +246,7 @@ struct pulp_request {
 struct pulp_request_patch {
   uint8_t id[32];
   uint64_t target_bias;
-  uint64_t target_tls_module; /* l_tls_modid is asked from the loader by target_bias; reserved, 0 */
+  uint64_t flags; /* of enum pulp_patch_flags, those of PULP_PATCH_REQUESTED */
   uint32_t path_offset, lib_name_offset;
   uint32_t unit_count, units_offset;
   uint32_t reference_count, references_offset;

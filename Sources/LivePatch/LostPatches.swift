@@ -1,0 +1,82 @@
+import CPulpABI
+import Diagnostics
+import ELF
+import Inferior
+import Tracing
+
+/// A patch that the journal calls applied and that cannot be: the program has unloaded its target library, or has loaded it
+/// again, with its original code.
+public struct LostPatch: Sendable {
+  public let patch: LoadedPatch
+  public let reason: String
+}
+
+extension PulpRuntime {
+  /// Those of the patches in force whose library went away. Only patches of which no function is diverted any more: where
+  /// some are, code still leads into the container, and that is damage (`check` says so), not loss.
+  public func lost(among patches: [LoadedPatch], at universe: UInt64) -> [LostPatch] {
+    let applied = patches.filter { $0.isInForce(at: universe) && !$0.units.isEmpty }
+    return applied.compactMap { patch in
+      let isReplaced = applied.contains { $0.targetBias == patch.targetBias && $0.targetBuildID != patch.targetBuildID && $0.appliedUniverse > patch.appliedUniverse }
+      guard isReplaced || !patch.units.contains(where: { isDiverted($0.entry) }) else { return nil }
+      return LostPatch(patch: patch, reason: reason(patch))
+    }
+  }
+
+  private func isDiverted(_ entry: UInt64) -> Bool {
+    let count = EntryForm.before + EntryForm.after
+    let bytes = memory.readPrefix(entry &- UInt64(EntryForm.before), count: count)
+    guard bytes.count == count, case .armed = EntryForm(bytes) else { return false }
+    return true
+  }
+
+  private func reason(_ patch: LoadedPatch) -> String {
+    let name = printable(patch.libraryName)
+    guard let library = try? process.libraries().first(where: { $0.bias == patch.targetBias && $0.answers(to: patch.libraryName) }) else {
+      return "\(name) was unloaded"
+    }
+    if let found = try? library.image.buildID(), found.bytes != patch.targetBuildID { return "another build of \(name) was loaded in its place" }
+    return "\(name) was unloaded and loaded again"
+  }
+
+  /// Takes lost patches out of the journal's account and gives their containers back. Nothing that calls reach changes: no
+  /// entry leads to them. `chosen` says which. Fails with `operation.pending` while another change is unfinished.
+  public func forgetLost(timeout: UInt64 = 5_000_000, where chosen: (LoadedPatch) -> Bool) throws(CodedError) -> [(lost: LostPatch, outcome: UnloadOutcome)] {
+    process.refreshIfOld()
+    let (universe, patches) = try journal()
+    guard lost(among: patches, at: universe).contains(where: { chosen($0.patch) }) else { return [] }
+    let session = try ChangeSession(self)
+    let operation = try self.operation()
+    guard operation.state == UInt32(PULP_OP_IDLE.rawValue) else { throw pending(operation) }
+    let found = try session.writeOff(where: chosen)
+    let ids = found.map(\.patch.address)
+    let outcomes = try session.giveBack(timeout: timeout) { ids.contains($0.address) }
+    return found.map { lost in
+      let outcome = outcomes.first { $0.address == lost.patch.address }
+      return (lost, outcome?.outcome ?? UnloadOutcome(id: lost.patch.id, path: lost.patch.path, state: .retired, reason: nil))
+    }
+  }
+}
+
+extension ChangeSession {
+  /// What the plan found lost and is in the way of what it applies.
+  func writeOffLost(_ plan: PatchPlan) throws(CodedError) {
+    guard !plan.lost.isEmpty else { return }
+    let addresses = plan.lost.map(\.patch.address)
+    _ = try writeOff { addresses.contains($0.address) }
+  }
+
+  /// Marks lost patches as out of force from the current universe on and takes them off SUSE's list. The process's right is
+  /// held, so nobody arms an entry meanwhile.
+  func writeOff(where chosen: (LoadedPatch) -> Bool) throws(CodedError) -> [LostPatch] {
+    process.refreshIfOld()
+    let universe = try runtime.universe()
+    let found = runtime.lost(among: try runtime.loadedPatches(), at: universe).filter { chosen($0.patch) }
+    guard !found.isEmpty else { return [] }
+    let settler = Settler(runtime, transitions: [], universe: universe)
+    try changingLists { () throws(CodedError) in
+      for lost in found { try settler.writeOff(lost.patch) }
+    }
+    return found
+  }
+}

@@ -1,0 +1,2 @@
+/* Nothing but code. */
+int plain_2(void) { return 7; }
