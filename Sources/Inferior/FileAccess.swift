@@ -9,6 +9,31 @@ public func fileIdentity(_ path: String) -> FileIdentity? {
   return FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
 }
 
+/// What tells a file from every other, and from itself before it was written to (inode(7)). Nobody can set the last one.
+public struct FileStamp: Hashable, Sendable {
+  public let identity: FileIdentity
+  let size: Int64
+  let modified: Int64
+  let changed: Int64
+
+  public init(identity: FileIdentity, size: Int64, modified: Int64, changed: Int64) {
+    self.identity = identity
+    self.size = size
+    self.modified = modified
+    self.changed = changed
+  }
+
+  /// Of what a path leads to; nil when it leads nowhere.
+  public init?(_ path: String) {
+    var facts = stat()
+    guard stat(path, &facts) == 0 else { return nil }
+    func nanoseconds(_ time: timespec) -> Int64 { Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec) }
+    self.init(
+      identity: FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino)), size: Int64(facts.st_size),
+      modified: nanoseconds(facts.st_mtim), changed: nanoseconds(facts.st_ctim))
+  }
+}
+
 extension TargetProcess {
   /// Why the process's user could not read a file, by the permission bits along its path; nil when it can, as far as
   /// these tell (inode(7)). Asked before the process tries, because the loader's message comes late.

@@ -128,6 +128,7 @@ public final class PatchOperation {
     let session = try ChangeSession(runtime)
     let deadline = Deadline(afterMicroseconds: options.timeout)
     try checkUnchanged(plan, runtime)
+    try checkFiles(plan, runtime.process)
     // A call that an earlier ulpsh began may still read its request.
     try session.checkIdle()
     try session.writeOffLost(plan)
@@ -204,6 +205,16 @@ public final class PatchOperation {
     }
   }
 
+  /// The containers' files are still as they were checked. What a writer has truncated would be a fault in the loader, with
+  /// its lock held.
+  private static func checkFiles(_ plan: PatchPlan, _ process: TargetProcess) throws(CodedError) {
+    for apply in plan.applies where FileStamp(process.visiblePath(apply.targetPath)) != apply.file {
+      throw CodedError(
+        .containerChanged, "\(printable(apply.path)) was changed since the plan for process \(plan.pid) was made",
+        data: ["pid": .integer(Int64(plan.pid)), "path": .text(apply.path)])
+    }
+  }
+
   private static func staged(_ session: ChangeSession, _ plan: PatchPlan, token: UInt64) throws(CodedError) -> PatchOperation {
     let runtime = session.runtime
     let raw = try runtime.operation()
@@ -217,10 +228,11 @@ public final class PatchOperation {
 
   /// What the loader mapped must be the file that was opened and checked.
   private func checkLoadedFiles() throws(CodedError) {
+    try PatchOperation.checkFiles(plan, process)
     for apply in plan.applies {
       guard let patch = loaded.first(where: { $0.id == apply.id.bytes }) else { throw runtime.corrupt("a staged container is missing") }
       let home = process.map.mapping(containing: patch.container.lowerBound)
-      guard home?.device == apply.fileIdentity.device, home?.inode == apply.fileIdentity.inode else {
+      guard home?.device == apply.file.identity.device, home?.inode == apply.file.identity.inode else {
         throw CodedError(
           .containerChanged, "process \(process.pid) loaded another file than \(printable(apply.path)) that was checked",
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])

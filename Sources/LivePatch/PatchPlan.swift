@@ -30,7 +30,8 @@ public struct PatchPlan: Sendable {
     /// The container's file as this program sees it, and as the process is asked to open it.
     public let path: String
     public let targetPath: String
-    public let fileIdentity: FileIdentity
+    /// The file that was checked, as it was then.
+    public let file: FileStamp
     public let buildID: BuildID
     public let libraryName: String
     public let libraryPath: String
@@ -162,7 +163,7 @@ public struct PatchPlanner {
     try checkReuse(of: container)
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     return PatchPlan.Apply(
-      id: container.id, path: container.path, targetPath: try visiblePath(container), fileIdentity: container.identity,
+      id: container.id, path: container.path, targetPath: container.path, file: try visibleFile(container),
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       labels: container.labels, keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
@@ -316,16 +317,14 @@ public struct PatchPlanner {
       ])
   }
 
-  /// The path by which the process can open the container: the same, when that leads to the same file from its root.
-  private func visiblePath(_ container: Container) throws(CodedError) -> String {
-    let seen = fileIdentity(process.visiblePath(container.path))
-    if seen == container.identity {
-      if let reason = process.reasonUnreadable(container.path) {
-        throw invisible(container, reason)
-      }
-      return container.path
+  /// The container's file as the process sees it. By the same path it must find the same file from its root.
+  private func visibleFile(_ container: Container) throws(CodedError) -> FileStamp {
+    let seen = FileStamp(process.visiblePath(container.path))
+    guard let seen, seen.identity == container.identity else {
+      throw invisible(container, seen == nil ? "it does not exist in the process's root directory" : "that path is another file there")
     }
-    throw invisible(container, seen == nil ? "it does not exist in the process's root directory" : "that path is another file there")
+    if let reason = process.reasonUnreadable(container.path) { throw invisible(container, reason) }
+    return seen
   }
 
   private func invisible(_ container: Container, _ reason: String) -> CodedError {

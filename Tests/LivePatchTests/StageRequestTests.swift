@@ -1,6 +1,7 @@
 import CPulpABI
 import Diagnostics
 import ELF
+import Inferior
 import Testing
 import Tracing
 
@@ -25,8 +26,9 @@ private struct Reader {
         oldName: "old\(index)", newName: "new_\(index)", entry: 0x7000_0000 + UInt64(index) * 64, pointOffset: index % 2 == 0 ? 0 : 4,
         size: 10, found: [], form: .notPrepared)
     }
+    let file = FileStamp(identity: FileIdentity(device: 1, inode: 2), size: 3, modified: 4, changed: 5)
     let apply = PatchPlan.Apply(
-      id: id, path: path, targetPath: path, fileIdentity: FileIdentity(device: 1, inode: 2), buildID: try #require(BuildID([1, 2, 3, 4, 5])),
+      id: id, path: path, targetPath: path, file: file, buildID: try #require(BuildID([1, 2, 3, 4, 5])),
       libraryName: "libtarget.so.1", libraryPath: "/lib/libtarget.so.1", bias: 0x7fff_0000_1000, targetBuildID: try #require(BuildID([9, 8, 7])), units: found,
       references: [
         ContainerReference(targetName: "counter", name: "ulpr_counter", targetOffset: 0x4000, patchOffset: 0x88, isThreadLocal: true)
