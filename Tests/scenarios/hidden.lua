@@ -19,7 +19,9 @@ local program = t.cc {kind = "program", as = "hidden", libraries = {library}, co
 -- The loader knows none of them.
 local dynamic = t.spawn {"nm", "-D", "--defined-only", library}
 dynamic:expect_exit(0)
-for _, name in ipairs {"local", "hidden", "internal"} do t.ok(not dynamic.transcript:find(" " .. name), name .. " is not exported") end
+for _, name in ipairs {"local", "hidden", "internal"} do
+  t.ok(not dynamic.transcript:find(" " .. name), name .. " is not exported")
+end
 
 local code = [[
   int local_2(int x) { return x + 2; }

@@ -24,7 +24,9 @@ for _, path in ipairs {dozens, hundreds} do
   t.ok(not relocations.transcript:find "dozen" and not relocations.transcript:find "hundred", "no call goes through the PLT")
 end
 
-local thirteen = t.cc {as = "thirteen.so", target = dozens, units = {dozen = "thirteen"}, code = "int thirteen(void) { return 13; }"}
+local thirteen = t.cc {
+  as = "thirteen.so", target = dozens, units = {dozen = "thirteen"}, code = "int thirteen(void) { return 13; }",
+}
 local more = t.cc {as = "more.so", target = hundreds, units = {hundred = "more"}, code = "int more(void) { return 200; }"}
 local c <close> = t.target {program}
 local function shows(expected, rejected) c:ask("?", expected, {reject = rejected}) end

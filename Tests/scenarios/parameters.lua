@@ -29,20 +29,22 @@ local functions = types .. [[
   int NAME(floating)(float a, double b, float c, double d, double e, double f, double g, double h) {
     V(a == 1.5f && b == 2.25 && c == -3.5f && d == 4e300 && e == 5 && f == 6 && g == 7 && h == -8.125);
   }
-  int NAME(many)(int a, double b, long c, float d, short e, double f, char g, double h, long i, double j, int k, double l, long m,
-                 double n, int o, double p, long q, double r, int s, double t, char u) {
-    V(a == 1 && b == 2 && c == 3 && d == 4 && e == 5 && f == 6 && g == 7 && h == 8 && i == 9 && j == 10 && k == 11 && l == 12 &&
-      m == 13 && n == 14 && o == 15 && p == 16 && q == 17 && r == 18 && s == 19 && t == 20 && u == 21);
+  int NAME(many)(int a, double b, long c, float d, short e, double f, char g, double h, long i, double j, int k, double l,
+                 long m, double n, int o, double p, long q, double r, int s, double t, char u) {
+    V(a == 1 && b == 2 && c == 3 && d == 4 && e == 5 && f == 6 && g == 7 && h == 8 && i == 9 && j == 10 &&
+      k == 11 && l == 12 && m == 13 && n == 14 && o == 15 && p == 16 && q == 17 && r == 18 && s == 19 && t == 20 && u == 21);
   }
   int NAME(on_stack)(long a, long b, long c, long d, long e, long f, long g, long h, long i, long j) {
     V(a == 1 && b == 2 && c == 3 && d == 4 && e == 5 && f == 6 && g == 7 && h == 8 && i == 9 && j == 10);
   }
   int NAME(structures)(struct small s, struct mixed m, struct doubles d, struct floats f, struct pair p, struct big b,
                        struct empty_tail t, union either u) {
-    V(s.a == 1 && s.b == 2 && s.c == 3 && m.a == 4 && m.b == 5.5 && d.a == 6.5 && d.b == 7.5 && f.a == 8 && f.b == 9 && f.c == 10 &&
-      p.a == 11 && p.b == 12 && b.a[0] == 13 && b.a[4] == 17 && b.b == 18.5 && t.a == 19.25L && t.b == 20 && u.d == 21.5);
+    V(s.a == 1 && s.b == 2 && s.c == 3 && m.a == 4 && m.b == 5.5 && d.a == 6.5 && d.b == 7.5 && f.a == 8 && f.b == 9 &&
+      f.c == 10 && p.a == 11 && p.b == 12 && b.a[0] == 13 && b.a[4] == 17 && b.b == 18.5 && t.a == 19.25L &&
+      t.b == 20 && u.d == 21.5);
   }
-  int NAME(split)(long a, long b, long c, long d, long e, struct pair p, long f) { /* the pair has one register: both go on the stack */
+  /* One register is left for the pair: all of it goes on the stack. */
+  int NAME(split)(long a, long b, long c, long d, long e, struct pair p, long f) {
     V(a == 1 && b == 2 && c == 3 && d == 4 && e == 5 && p.a == 6 && p.b == 7 && f == 8);
   }
   int NAME(variadic)(const char *kinds, ...) { /* %al tells how many vector registers are used */
@@ -76,7 +78,8 @@ local functions = types .. [[
 ]]
 local names = {
   "integers", "floating", "many", "on_stack", "structures", "split", "variadic", "wide", "vectors", "gives_long", "gives_double",
-  "gives_float", "gives_long_double", "gives_complex", "gives_int128", "gives_mixed", "gives_doubles", "gives_big", "gives_vector",
+  "gives_float", "gives_long_double", "gives_complex", "gives_int128", "gives_mixed", "gives_doubles", "gives_big",
+  "gives_vector",
 }
 local function version(number, name) return ("#define VERSION %d\n#define NAME(x) %s\n"):format(number, name) .. functions end
 
@@ -91,7 +94,8 @@ local program = t.cc {kind = "program", as = "parameters", libraries = {library}
   int many(int, double, long, float, short, double, char, double, long, double, int, double, long, double, int, double, long,
            double, int, double, char);
   int on_stack(long, long, long, long, long, long, long, long, long, long);
-  int structures(struct small, struct mixed, struct doubles, struct floats, struct pair, struct big, struct empty_tail, union either);
+  int structures(struct small, struct mixed, struct doubles, struct floats, struct pair, struct big, struct empty_tail,
+                 union either);
   int split(long, long, long, long, long, struct pair, long);
   int variadic(const char *, ...);
   int wide(__int128, long double, long, __int128, complex double, complex float, complex long double);

@@ -3,7 +3,8 @@
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
-local library = t.cc {kind = "library", as = "librecursion", flags = {"-fno-optimize-sibling-calls", "-fno-inline", "-fno-ipa-cp"}, code = [[
+local true_calls = {"-fno-optimize-sibling-calls", "-fno-inline", "-fno-ipa-cp"}
+local library = t.cc {kind = "library", as = "librecursion", flags = true_calls, code = [[
   #include <unistd.h>
   int waits_on = -1;
   /* Through the PLT. */
@@ -40,7 +41,7 @@ local program = t.cc {kind = "program", as = "recursion", libraries = {library},
 ]]}
 
 -- The new functions call themselves by their own names, or by the old ones, which is once more the new ones.
-local own = t.cc {as = "own.so", target = library, flags = {"-fno-optimize-sibling-calls"}, code = [[
+local own = t.cc {as = "own.so", target = library, flags = true_calls, code = [[
   #include <ulp.h>
   int sum_2(int n) { return n ? 2 * n + sum_2(n - 1) : 0; }
   int product_2(int n) { return n > 1 ? 2 * n * product_2(n - 1) : 1; }
@@ -49,7 +50,7 @@ local own = t.cc {as = "own.so", target = library, flags = {"-fno-optimize-sibli
   ULP_REPLACE(product, product_2);
   ULP_REPLACE(deep, deep_2);
 ]]}
-local through = t.cc {as = "through.so", target = library, flags = {"-fno-optimize-sibling-calls"}, code = [[
+local through = t.cc {as = "through.so", target = library, flags = true_calls, code = [[
   #include <ulp.h>
   int sum(int n), factorial(int n);
   int sum_3(int n) { return n ? 3 * n + sum(n - 1) : 0; }

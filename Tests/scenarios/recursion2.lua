@@ -14,7 +14,9 @@ local program = t.cc {kind = "program", as = "recursion2", libraries = {library}
     for (puts("ready"); fflush(stdout), fgets(line, sizeof line, stdin);) printf("even=%d odd=%d.\n", even(4), odd(4));
   }
 ]]}
-local function patch(name, code) return t.cc {as = name, target = library, flags = {"-fno-optimize-sibling-calls"}, code = code} end
+local function patch(name, code)
+  return t.cc {as = name, target = library, flags = {"-fno-optimize-sibling-calls"}, code = code}
+end
 local both = patch("both.so", [[
   #include <ulp.h>
   int odd_2(int n);

@@ -205,7 +205,14 @@ local function recipe(options)
     local paths = type(options[name]) == "table" and options[name] or {options[name]}
     table.move(paths, 1, #paths, #inputs + 1, inputs)
   end
-  for _, path in ipairs(inputs) do parts[#parts + 1] = path .. "=" .. read_file(path) end
+  local position = 1
+  while inputs[position] do
+    local path = inputs[position]
+    local text = read_file(path)
+    parts[#parts + 1] = path .. "=" .. text
+    for header in text:gmatch '#include "([^"\n]+)"' do inputs[#inputs + 1] = path:gsub("[^/]*$", "") .. header end
+    position = position + 1
+  end
   parts[#parts + 1] = read_file(core.stdlib_path .. "/ulp/cc.lua") .. read_file(core.stdlib_path .. "/include/ulp.h")
   return table.concat(parts, "\n")
 end

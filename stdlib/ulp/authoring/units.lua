@@ -159,6 +159,8 @@ function Symbols:resolve(name)
     if symbol.name == name then return name end
     local shown = normal(symbol.readable)
     local list = shown == wanted and exact or means(shown, wanted) and found
+    -- Parts that the compiler made of a function are no functions that a person means.
+    if symbol.readable:find(" [clone ", 1, true) then list = nil end
     if list then list[#list + 1] = symbol end
   end
   if #exact > 0 then found = exact end
