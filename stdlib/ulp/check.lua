@@ -54,6 +54,8 @@ end
 local function check_one(p, container)
   local result = {pid = p.pid, comm = p.comm, id = container.id, applied = false}
   local runtime = assert(p:runtime())
+  local patching, reason = require "ulp.set_patchable".state(runtime)
+  if reason then result.patching, result.patching_reason = patching, reason end
   local patches = runtime:patches()
   local found, gone
   for _, patch in ipairs(patches) do

@@ -71,7 +71,8 @@ end
 ---
 --- Without a process: a list of that for every process that has the runtime.
 --- @param p? ulp.Process|integer
---- @return {id: string, target: string, path: string, state: string, lost: string?, time: integer, units: table, labels: string[]}[]
+--- @return {id: string, target: string, path: string, state: string, lost: string?, time: integer, units: table,
+---   labels: string[]}[]
 function M.patches(p)
   if p == nil then
     local all = {}

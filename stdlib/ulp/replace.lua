@@ -21,11 +21,14 @@ function M.replace(p, library, containers, options)
   for _, container in ipairs(handles) do kept[container.id] = true end
   return transition.each(p, function(process)
     return transition.run(process, function(target, runtime)
-      local left = {}
+      local left, lost = {}, {}
       for _, patch in ipairs(runtime:patches()) do
-        if patch.applied and patch.target == library and not kept[patch.id] then left[#left + 1] = patch.id end
+        if patch.target == library and not kept[patch.id] then
+          if patch.applied then left[#left + 1] = patch.id elseif patch.lost then lost[#lost + 1] = patch.id end
+        end
       end
-      return assert(plans.plan(target, handles, left, options)), left
+      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost) or nil
+      return assert(plans.plan(target, handles, left, options)), left, cleaned
     end, options)
   end)
 end
