@@ -114,6 +114,36 @@ shows(0)
 t.eq(#runtime:patches(), 0, "nothing is remembered")
 for _, fix in ipairs {one, two} do t.ok(not is_mapped(fix), fix .. " has gone") end
 
+-- Unloaded between the switch and the settling, with stubs that lead into it, and loaded again in one case.
+for _, again in ipairs {false, true} do
+  do
+    local staged <close> = runtime:stage(assert(ulp.plan(p, one)))
+    t.ok(p:switch(staged).switched)
+    c:ask("call", "version=1\n", {reject = "version=0"})
+    close()
+    if again then open() end
+    runtime:settle(staged)
+  end
+  t.eq(runtime:state(), "idle")
+  lost(one, again and "loaded again" or "was unloaded")
+  if not again then open() end
+  shows(0)
+  t.state(ulp.trigger(p, one), "done")
+  shows(1)
+  t.state(ulp.revert(p, one), "done")
+  shows(0)
+end
+t.eq(#runtime:patches(), 0, "nothing is remembered")
+
+-- A replacement clears away what was lost of its library.
+t.state(ulp.trigger(p, one), "done")
+close()
+open()
+t.eq(#t.state(ulp.replace(p, "libversion.so.0", two), "done").cleaned, 1)
+shows(2)
+t.state(ulp.revert_all(p, "libversion.so.0"), "done")
+shows(0)
+
 -- Pinned: the library outlives dlclose until the revert.
 t.state(ulp.trigger(p, one, {pin = true}), "done")
 shows(1)
