@@ -190,8 +190,8 @@ public struct TraceSession: ~Copyable {
 
   // MARK: - Interrupted system calls
 
-  /// A plain EINTR that only our stop caused is turned into a repetition; if a signal reaches the thread before it goes on,
-  /// the kernel makes an EINTR of it again. The second time in one session only the rest of the timeout is waited.
+  /// A plain EINTR that only our stop caused is turned into a repetition, at once: should we die during the stop, the program
+  /// does not see it. If a signal reaches the thread before it goes on, the kernel makes an EINTR of it again. The second time in one session only the rest of the timeout is waited.
   private mutating func repeatInterruptedCall(_ index: Int) {
     let registers = tracees[index].registers
     guard SystemCallRestart(registers) == .interrupted else { return }
@@ -202,7 +202,7 @@ public struct TraceSession: ~Copyable {
       changed.raw.r10 = restart.timeout
     }
     tracees[index].registers = changed
-    tracees[index].registersChanged = true
+    tracees[index].registersChanged = ul_set_registers(tid, &changed.raw) < 0
   }
 
   // MARK: - Registers of stopped threads
