@@ -23,6 +23,7 @@ local home = {
   patches = "ulp.inventory",
   messages = "ulp.inventory",
   try_trigger = "ulp.trigger",
+  try_set_patchable = "ulp.set_patchable",
   try_revert = "ulp.revert",
   revert_all = "ulp.revert",
   try_revert_all = "ulp.revert",

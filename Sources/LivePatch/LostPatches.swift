@@ -24,10 +24,15 @@ extension PulpRuntime {
   }
 
   private func isDiverted(_ entry: UInt64) -> Bool {
+    if case .armed = form(at: entry) { return true }
+    return false
+  }
+
+  /// Nil when nothing is mapped there.
+  private func form(at entry: UInt64) -> EntryForm? {
     let count = EntryForm.before + EntryForm.after
     let bytes = memory.readPrefix(entry &- UInt64(EntryForm.before), count: count)
-    guard bytes.count == count, case .armed = EntryForm(bytes) else { return false }
-    return true
+    return bytes.count == count ? EntryForm(bytes) : nil
   }
 
   private func reason(_ patch: LoadedPatch) -> String {
@@ -35,6 +40,8 @@ extension PulpRuntime {
     guard let library = try? process.libraries().first(where: { $0.bias == patch.targetBias && $0.answers(to: patch.libraryName) }) else {
       return "\(name) was unloaded"
     }
+    // Staging has written into the padding, which no library comes with: it is the same mapping.
+    if let entry = patch.units.first?.entry, case .prepared(_, _, true) = form(at: entry) { return "its detours were taken away" }
     if let found = try? library.image.buildID(), found.bytes != patch.targetBuildID { return "another build of \(name) was loaded in its place" }
     return "\(name) was unloaded and loaded again"
   }

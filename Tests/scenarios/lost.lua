@@ -144,6 +144,16 @@ shows(2)
 t.state(ulp.revert_all(p, "libversion.so.0"), "done")
 shows(0)
 
+-- Somebody else takes the detour away: the library is the same, and that is said.
+t.state(ulp.trigger(p, one), "done")
+p:write_text(assert(p:symbol "version"), "\x66\x90")
+shows(0)
+lost(one, "taken away")
+t.state(ulp.trigger(p, one), "done")
+shows(1)
+t.state(ulp.revert(p, one), "done")
+shows(0)
+
 -- Pinned: the library outlives dlclose until the revert.
 t.state(ulp.trigger(p, one, {pin = true}), "done")
 shows(1)

@@ -111,15 +111,18 @@ local function why_not(p)
   local result, err = try(ulp.trigger, p, wanted, {dry_run = true})
   if err then return {code = err.code, message = err.message} end
   if result.state == "gone" then return {code = "process.gone", message = "it has ended"} end
+  for _, patch in ipairs(ulp.patches(p)) do
+    if patch.lost and patch.id == wanted.id then return {code = "patch.lost", message = patch.lost} end
+  end
   if result.state == "already" then return {code = "patch.lost", message = "functions do not lead to it any more"} end
   return {code = "patch.not_applied", message = "it can be applied"}
 end
 
 local function describe_patches(p, runtime, entry)
   for _, patch in ipairs(runtime:patches()) do
-    if patch.applied then
-      local state = try(ulp.check, p, patch.path and ulp.container(patch.path) or patch)
-      local lost = state and state.code == "patch.lost" and #state.lost or nil
+    if patch.applied or patch.lost then
+      local state = patch.applied and try(ulp.check, p, patch.path and ulp.container(patch.path) or patch)
+      local lost = patch.lost and #patch.units or state and state.code == "patch.lost" and #state.lost or nil
       entry.attention = entry.attention or lost and "patch.lost"
       entry.patches[#entry.patches + 1] = {
         id = patch.id, target = patch.target, path = patch.path, time = patch.time, functions = #patch.units,

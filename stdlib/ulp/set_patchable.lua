@@ -34,4 +34,7 @@ function M.set_patchable(p, enabled)
   end)
 end
 
+--- `ulp.set_patchable` that returns `nil, err` instead of raising.
+function M.try_set_patchable(...) return transition.try(M.set_patchable, ...) end
+
 return M
