@@ -34,4 +34,12 @@ void pulp_message_push(const char *string, size_t size) {
   PULP_PUBLISH(queue->distance, queue->distance + (uint32_t)size);
 }
 
+/* Whether the newest string is this one. A string never wraps, so it lies right before `top`. */
+bool pulp_message_is_newest(const char *string, size_t size) {
+  const struct pulp_msg_queue *queue = &__ulp_msg_queue;
+  if (queue->top >= RING || queue->top < size || queue->distance < size) return false;
+  const char *start = queue->ring + queue->top - size;
+  return pulp_equal(start, string, size) && (start == queue->ring || !start[-1]);
+}
+
 void pulp_message(const char *string) { pulp_message_push(string, pulp_length(string) + 1); }

@@ -60,6 +60,7 @@ void pulp_text_finish_lines(struct pulp_text *text);
 
 /* messages.c */
 void pulp_message_push(const char *string, size_t size);
+bool pulp_message_is_newest(const char *string, size_t size);
 void pulp_message(const char *string);
 
 /* optout.c: 0, or PULP_EUSRBLOCKED when the environment asks to be left alone */

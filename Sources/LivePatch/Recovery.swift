@@ -16,6 +16,8 @@ public struct RecoveryOutcome {
     case arming
     /// The commit had happened.
     case committed
+    /// Some entries had been settled.
+    case settling
     /// The journal is the copy of a forked child: somebody else's work.
     case copied
   }
@@ -30,6 +32,18 @@ public struct RecoveryOutcome {
   public let pauseNanoseconds: UInt64
   /// Nil unless receipts are wanted.
   public let receipt: Receipt?
+
+  /// What was done, for people.
+  public var text: String {
+    let done = switch action {
+    case .none: "nothing was pending"
+    case .undone: "it had not come into force and was undone"
+    case .finished: "it had come into force and was finished"
+    case .cleared: found == .copied ? "it was the parent process's, and was forgotten" : "what was left of it was cleared"
+    }
+    let gone = unloaded.filter { $0.state == .unloaded }.count
+    return gone == 0 ? done : done + ", \(gone) container\(gone == 1 ? "" : "s") unloaded"
+  }
 }
 
 extension PulpRuntime {
@@ -141,7 +155,8 @@ private struct Recovery {
     }
     if isCommitted {
       try settler.finish(session, linking: loaded, unlinking: left)
-      return outcome(.committed, .finished, operation, try unloadRetired(), pause)
+      let found: RecoveryOutcome.Found = operation.state == UInt32(PULP_OP_SETTLING.rawValue) ? .settling : .committed
+      return outcome(found, .finished, operation, try unloadRetired(), pause)
     }
     try settler.withdraw(session, loaded: loaded, left: left)
     let found: RecoveryOutcome.Found = operation.state == UInt32(PULP_OP_STAGED.rawValue) ? .staged : .arming

@@ -176,6 +176,7 @@ enum RuntimeModule {
     let receipt = outcome.receipt
     var result: LuaRecord = [
       "pid": Int64(pid), "found": outcome.found.rawValue, "action": outcome.action.rawValue, "tool": outcome.tool,
+      "state": outcome.found.rawValue, "what": outcome.text,
       "unloaded": outcome.unloaded.map(record), "pause_us": microseconds(outcome.pauseNanoseconds),
     ]
     if let receipt { result.set("receipt", receiptRecord(receipt)) }

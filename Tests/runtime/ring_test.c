@@ -67,6 +67,9 @@ int main(void) {
   compare(2048, 20000, "messages up to 2 KiB");
   compare(300000, 300, "very long messages");
   memset(&__ulp_msg_queue, 0, sizeof model);
+  pulp_message_push("one", 4), pulp_message_push("two", 4);
+  ok(pulp_message_is_newest("two", 4) && !pulp_message_is_newest("one", 4) && !pulp_message_is_newest("wo", 3), "the newest is known");
+  memset(&__ulp_msg_queue, 0, sizeof model);
   pulp_message_push("", 1);
   pulp_message_push(text, make(text, N + 8));
   is(__ulp_msg_queue.distance, 0, "empty and overlong messages are dropped");

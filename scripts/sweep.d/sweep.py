@@ -2,7 +2,6 @@
 
 import argparse
 import collections
-import glob
 import os
 import random
 import re
@@ -43,16 +42,19 @@ class Sweep:
     def start(self, command, environment=None):
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=dict(os.environ, **(environment or {})))
+            env=dict(os.environ, **(environment or {})), start_new_session=True)
 
     def finish(self, child, seconds=60):
         """Exit status (negative: signal) and what it said; None when it hangs."""
         try:
             said = child.communicate(timeout=seconds)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
-            child.kill()
+            where = subprocess.run(
+                f"gdb -p {child.pid} -batch -ex bt 2>/dev/null; cat /proc/{child.pid}/syscall /proc/{self.target.pid}/status",
+                shell=True, check=False, stdout=subprocess.PIPE).stdout.decode(errors="replace")
+            os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
-            return None, "hangs"
+            return None, "hangs at\n" + where
         return child.returncode, said
 
     # Points
@@ -196,17 +198,17 @@ class Sweep:
     def kill_target(self, command, point):
         """Stops the tool at a system call, kills the target, and lets the tool go on: it must end with an answer."""
         inject = f"inject={point[0]}:signal=SIGSTOP:when={point[1]}"
-        child = self.start(["strace", "-o", "/dev/null", "-e", "trace=" + point[0], "-e", inject, *command])
-        deadline, tool = time.monotonic() + 20, None
+        log = f"{self.directory}/stop"
+        open(log, "w", encoding="utf-8").close()
+        child = self.start(["strace", "-o", log, "-e", "trace=" + point[0], "-e", inject, *command])
+        deadline, tool = time.monotonic() + 30, None
         while time.monotonic() < deadline and child.poll() is None and not tool:
-            for path in glob.glob(f"/proc/{child.pid}/task/{child.pid}/children"):
-                with open(path, encoding="utf-8") as file:
-                    for number in file.read().split():
-                        with open(f"/proc/{number}/stat", encoding="utf-8") as stat:
-                            # A group-stop under strace is shown as t; its wait status as T once strace listens.
-                            if stat.read().rsplit(")", 1)[1].split()[0] in "T":
-                                tool = int(number)
-            time.sleep(0.002)
+            time.sleep(0.005)
+            with open(log, encoding="utf-8", errors="replace") as file:
+                if "--- stopped by SIGSTOP ---" not in file.read():
+                    continue
+            with open(f"/proc/{child.pid}/task/{child.pid}/children", encoding="utf-8") as file:
+                tool = int(file.read().split()[0])
         self.target.child.kill()
         if tool:
             os.kill(tool, signal.SIGCONT)

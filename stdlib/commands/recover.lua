@@ -16,7 +16,8 @@ return {
       local runtime = assert(process:runtime())
       local result = {pid = process.pid, comm = process.comm, state = "already"}
       -- Also when nothing is pending: a container may be left that nobody came to unload.
-      local recovered = runtime:recover()
+      local recovered = require "ulp.transition".with_receipts(options.receipt, runtime.recover, runtime)
+      result.receipt, recovered.receipt = recovered.receipt, nil
       if recovered.action ~= "none" then result.recovered, result.state = recovered, "done" end
       return result
     end)

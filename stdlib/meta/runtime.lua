@@ -62,7 +62,9 @@ function Runtime:set_patchable(enabled) end
 
 --- Finishes or undoes the operation of a tool that died.
 --- @param options? {timeout: number|string|nil}
---- @return {pid: integer, found: string, action: string, tool: integer, unloaded: table[], pause_us: number}
+--- @return {pid: integer, state: string, what: string, found: string, action: string, tool: integer, unloaded: table[],
+---   pause_us: number, receipt: table?} recovered `state` (and `found`): in which state the operation was left;
+---   `what`: what was done about it, for people; `action`: the same in one word
 function Runtime:recover(options) end
 
 --- A change of one process on its way. Closing it before the switch undoes it.

@@ -110,15 +110,18 @@ local function tidy(runtime, staged, options, result)
 end
 
 --- One attempt: recover, plan, stage, switch, settle.
-local function attempt(p, make_plan, options, deadline)
+---
+--- `kept` survives a failed attempt: what was recovered in one is told by the one that succeeds.
+local function attempt(p, make_plan, options, deadline, kept)
   local result = {pid = p.pid, comm = p.comm}
   local runtime = assert(p:runtime())
   if runtime:state() ~= "idle" then
     if options.recover == false then
       err.raise("operation.pending", ("process %d has an unfinished operation"):format(p.pid), {pid = p.pid})
     end
-    if not options.dry_run then result.recovered = runtime:recover() end
+    if not options.dry_run then kept.recovered = runtime:recover() end
   end
+  result.recovered = kept.recovered
   local plan, reverted, cleaned = make_plan(p, runtime)
   result.universe, result.cleaned = plan and plan.universe, cleaned
   if not plan or plan.empty then
@@ -146,21 +149,24 @@ end
 local function insist_on_same(result)
   for _, difference in ipairs(result.receipt and result.receipt.differences or {}) do
     if difference.cause == "ulpsh" then
-      err.raise("receipt.differs", ("process %d: %s was %s, is %s"):format(
-        result.pid, difference.what, difference.before, difference.after), {pid = result.pid, receipt = result.receipt, result = result})
+      local message = ("process %d: %s was %s, is %s"):format(result.pid, difference.what, difference.before, difference.after)
+      err.raise("receipt.differs", message, {pid = result.pid, receipt = result.receipt, result = result})
     end
   end
   return result
 end
 
---- Calls `body` with receipts on, or as they are.
-local function with_receipts(wanted, body, ...)
+--- Calls `body` with receipts on, if `wanted`; else as they are.
+--- @param wanted boolean?
+--- @param body function
+--- @return any ... what `body` returns
+function M.with_receipts(wanted, body, ...)
   if not wanted then return body(...) end
   local was = core.set_receipts(true)
-  return (function(...)
-    core.set_receipts(was)
-    return ...
-  end)(body(...))
+  local results = table.pack(pcall(body, ...))
+  core.set_receipts(was)
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
 end
 
 --- What reading a process says that is on its way out: it has no memory, root directory or owner any more.
@@ -191,10 +197,10 @@ end
 --- @return table result
 function M.run(p, make_plan, options)
   local deadline = core.clock() + (options.timeout or 5)
-  local tries = 0
+  local tries, kept = 0, {}
   while true do
     tries = tries + 1
-    local done, result = with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline)
+    local done, result = M.with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline, kept)
     if done then return insist_on_same(result) end
     if err.is(result, "process.gone") or err.is(result) and has_ended(p, result.code) then
       local gone = err.is(result, "process.gone") and result

@@ -59,6 +59,11 @@ function M.text(result)
     lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
       clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker.symbol or "?"))
   end
+  local recovered = result.recovered
+  if type(recovered) == "table" then
+    lines[#lines + 1] = ("  recovered: an operation of ulpsh (process %s) was found %s; %s"):format(
+      clean(recovered.tool or "?"), clean(recovered.state or "?"), clean(recovered.what or "?"))
+  end
   M.receipt_lines(result.receipt, lines)
   if result.hint and result.state ~= "done" and result.state ~= "already" then
     lines[#lines + 1] = "  hint: " .. clean(result.hint)
