@@ -91,8 +91,14 @@ struct LinkMapReader {
     return libraries
   }
 
+  /// The kernel marks the path of a program whose file was removed or replaced; patches name the file that was started.
+  private static func withoutMark(_ path: String) -> String {
+    let mark = " (deleted)"
+    return path.hasSuffix(mark) ? String(path.dropLast(mark.count)) : path
+  }
+
   private func object(_ words: [UInt64], isFirst: Bool, main: RemoteImage, map: MemoryMap) throws(CodedError) -> LoadedLibrary? {
-    if isFirst { return LoadedLibrary(path: executable, bias: words[0], dynamic: words[2], isMain: true, image: main) }
+    if isFirst { return LoadedLibrary(path: LinkMapReader.withoutMark(executable), bias: words[0], dynamic: words[2], isMain: true, image: main) }
     let path = String(decoding: try memory.cstring(words[1]), as: UTF8.self)
     // The vDSO is mapped by the kernel and has no file.
     guard !path.isEmpty, !path.hasPrefix("linux-vdso"), let base = map.imageBase(containing: words[2]) else { return nil }

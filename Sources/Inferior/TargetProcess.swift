@@ -200,6 +200,7 @@ public final class TargetProcess {
   /// A path under which the very file that is mapped can be opened: by its name when that still leads to it, else through
   /// /proc/PID/map_files (which takes CAP_CHECKPOINT_RESTORE).
   public func openablePath(of library: LoadedLibrary) -> String {
+    if library.isMain { return "/proc/\(memory.thread)/exe" }
     guard let mapping = map.mapping(containing: library.image.extent.lowerBound) else { return visiblePath(library.path) }
     return mapping.openablePath(through: memory.thread)
   }
