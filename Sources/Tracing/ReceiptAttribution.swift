@@ -79,7 +79,7 @@ struct ReceiptAttribution {
     for mapping in before.mappings where mapping.range.overlaps(start..<end) && !(mapping.path.isEmpty && mapping.permissions == "---p") {
       let place = max(start, mapping.range.lowerBound)
       guard let now = after.mappings.first(where: { $0.range.contains(place) }) else { continue }
-      if now.permissions != mapping.permissions || now.path != mapping.path {
+      if now.permissions != mapping.permissions || now.content != mapping.content {
         receipt.differ(0, "mapping", mapping.description, now.description, .callee)
       }
     }

@@ -6,7 +6,13 @@ struct ProcessShot {
     let range: Range<UInt64>
     let permissions: String
     let path: String
+    /// Device and inode, or the name of what is no file. A file that somebody renames or deletes is mapped as before.
+    let content: String
     var description: String { "\(hex(range.lowerBound))-\(hex(range.upperBound)) \(permissions) \(path)" }
+
+    static func == (left: Mapping, right: Mapping) -> Bool {
+      left.range == right.range && left.permissions == right.permissions && left.content == right.content
+    }
   }
 
   let facts: [(name: String, value: String)]
@@ -56,10 +62,12 @@ struct ProcessShot {
       guard fields.count >= 5, let dash = fields[0].firstIndex(of: 0x2d), let start = ProcFile.hexadecimal(fields[0][..<dash]),
         let end = ProcFile.hexadecimal(fields[0][(dash + 1)...]), start < end
       else { continue }
+      let path = fields.count > 5 ? String(decoding: fields[5].drop { $0 == 0x20 }, as: UTF8.self) : ""
+      let isFile = !fields[4].elementsEqual([0x30])
       mappings.append(
         Mapping(
-          range: start..<end, permissions: String(decoding: fields[1], as: UTF8.self),
-          path: fields.count > 5 ? String(decoding: fields[5].drop { $0 == 0x20 }, as: UTF8.self) : ""))
+          range: start..<end, permissions: String(decoding: fields[1], as: UTF8.self), path: path,
+          content: isFile ? String(decoding: fields[3] + [0x20] + fields[4], as: UTF8.self) : path))
     }
     return mappings
   }

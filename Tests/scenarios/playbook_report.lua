@@ -13,8 +13,7 @@ local optout <close> = t.target {"numserv"}
 -- Another build of the library, which the patch is not for.
 local other <close> = t.target {"numserv", env = {LD_LIBRARY_PATH = t.path "other"}}
 t.state(ulp.trigger(patched.pid, {fix, hundreds}), "done")
-local disabled = assert(ulp.attach(optout.pid))
-disabled:store(assert(disabled:symbol "__ulp_error_state"), "<i4", 1)
+t.state(ulp.set_patchable(optout.pid, false), "done")
 local all = {patched, waiting, bare, optout, other}
 
 --- Runs the playbook and returns the entries by PID.
@@ -61,7 +60,7 @@ for _, c in ipairs(all) do t.ok(by_lib[c.pid], "found by its library") end
 t.eq(by_lib[bare.pid].runtime, nil)
 local everything = report(5)
 t.ok(everything[waiting.pid] and not everything[bare.pid], "those with the runtime")
-disabled:store(assert(disabled:symbol "__ulp_error_state"), "<i4", 0)
+t.eq({everything[optout.pid].patching, everything[waiting.pid].patching}, {"disabled", "enabled"})
 
 -- A detour that is not there any more, although the journal says so.
 local p <close> = assert(ulp.attach(patched.pid))
@@ -86,3 +85,15 @@ for _, c in ipairs {waiting, bare, other} do
   c:ask("dozen", "12\n", {reject = "13"})
   t.unharmed(c.pid)
 end
+
+-- A library whose file was exchanged under the running program, as an update does.
+local library = t.write_file(t.directory() .. "/libnumber.so.0", t.read_file(t.path "libnumber.so.0"))
+local updated <close> = t.target {"caller", library}
+for _, replaced in ipairs {false, true} do
+  if replaced then
+    assert(os.rename(t.write_file(library .. ".new", t.read_file(t.path "libnumber_wide.so.0")), library))
+  end
+  entries = report(0, "-p", tostring(updated.pid), "--lib", "libnumber.so.0")
+  t.eq(entries[updated.pid].libs[1].replaced or false, replaced, "replaced on disk")
+end
+updated:ask("number", "number=1\n")

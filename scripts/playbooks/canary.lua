@@ -29,7 +29,8 @@
 ---
 --- A process that ends before its turn is `gone`, which is no failure; one that ends while it is watched is, as a crash
 --- looks the same from outside. What was in force before the rollout is not touched by it, also not when it is taken back.
---- Ctrl-C takes back, too; a second one stops that. Either way no process is left between two versions.
+--- Ctrl-C takes back, too; a second one ends the playbook at once, and then `ulpsh run report` tells what is where. Either
+--- way no process is left between two versions.
 ---
 --- exit status: 0 every process is patched (or gone), 1 refused or taken back, 2 usage, 4 no process matches, 5 something
 --- could not be taken back, 130 interrupted
@@ -338,7 +339,6 @@ local function take_back(member)
   end
   say("revert", {state = member.state, pid = member.pid, comm = member.comm, message = member.note},
     ("%s %s%s"):format(name_of(member), member.state, member.note and ": " .. clean(member.note) or ""))
-  if not done and is_interrupt(result) then error(result, 0) end
 end
 
 -- The rollout
@@ -475,9 +475,9 @@ local why = is_interrupt(err) and "interrupted" or type(err) == "table" and err.
 say("failure", {message = why}, "failed: " .. clean(why))
 if not options.keep then
   local members = patched()
-  local complete, second = pcall(function() for index = #members, 1, -1 do take_back(members[index]) end end)
-  if not complete then why = why .. "; taking back: " .. reason(second) end
+  for index = #members, 1, -1 do take_back(members[index]) end
 end
-local outcome = #patched() > 0 and "incomplete" or "failed, nothing is changed"
-for _, member in ipairs(fleet) do if member.state == "reverted" and #patched() == 0 then outcome = "taken back" end end
+local counts = {}
+for _, member in ipairs(fleet) do counts[member.state] = (counts[member.state] or 0) + 1 end
+local outcome = (counts.stuck or counts.patched) and "incomplete" or counts.reverted and "taken back" or "failed"
 finish(outcome, is_interrupt(err) and status.interrupted or status.failed, why)

@@ -13,8 +13,8 @@
 ---     --json                       one JSON object a line
 ---
 --- Of each patch in force the labels of its description are shown (CVE-..., bsc#..., jsc#...), as far as its file is still
---- there; `lost` means that the process's journal names the patch, but a function does not lead to it. `replaced on disk`
---- marks a library whose file was deleted or exchanged since the process loaded it.
+--- there; `lost` means that the process unloaded the patched library, or that its code is not what the journal says.
+--- `replaced on disk` marks a library whose file was deleted or exchanged since the process loaded it.
 ---
 --- exit status: 0 everything has what was asked for, 1 with --patch: some process does not have it, 2 usage, 4 no process
 --- matches, 5 a process needs attention (a patch lost, patching switched off, an unfinished change)
@@ -86,12 +86,6 @@ end
 
 -- What is known of one process
 
---- Labels of a patch: they are in its file, if that still is the file.
-local function labels_of(patch)
-  local container = patch.path and ulp.container(patch.path)
-  return container and container.id == patch.id and container.labels or {}
-end
-
 local function library_of(library, deleted)
   return {name = library.name, path = library.path, build_id = library.build_id, replaced = deleted[library.path]}
 end
@@ -106,29 +100,29 @@ local function deleted_files(p)
   return found
 end
 
---- Why the wanted patch is not in force: what a plan says, which changes nothing.
+--- Why the wanted patch is not in force: it was and is lost, or what a plan says, which changes nothing.
 local function why_not(p)
+  local found = try(ulp.check, p, wanted)
+  if found and found.code == "patch.lost" then return {code = found.code, message = found.message} end
   local result, err = try(ulp.trigger, p, wanted, {dry_run = true})
   if err then return {code = err.code, message = err.message} end
   if result.state == "gone" then return {code = "process.gone", message = "it has ended"} end
-  for _, patch in ipairs(ulp.patches(p)) do
-    if patch.lost and patch.id == wanted.id then return {code = "patch.lost", message = patch.lost} end
-  end
-  if result.state == "already" then return {code = "patch.lost", message = "functions do not lead to it any more"} end
   return {code = "patch.not_applied", message = "it can be applied"}
 end
 
-local function describe_patches(p, runtime, entry)
-  for _, patch in ipairs(runtime:patches()) do
-    if patch.applied or patch.lost then
-      local state = patch.applied and try(ulp.check, p, patch.path and ulp.container(patch.path) or patch)
-      local lost = patch.lost and #patch.units or state and state.code == "patch.lost" and #state.lost or nil
-      entry.attention = entry.attention or lost and "patch.lost"
-      entry.patches[#entry.patches + 1] = {
-        id = patch.id, target = patch.target, path = patch.path, time = patch.time, functions = #patch.units,
-        labels = labels_of(patch), lost = lost,
-      }
-    end
+local function describe_patches(p, entry)
+  local patches = ulp.patches(p)
+  entry.universe, entry.patching, entry.reason = patches.universe, patches.patching, patches.reason
+  if entry.patching ~= "enabled" then entry.attention = "runtime.disabled" end
+  for _, patch in ipairs(patches) do
+    -- The library was unloaded, or its code is not what the journal says.
+    local state = not patch.lost and try(ulp.check, p, patch)
+    local lost = patch.lost or state and state.code == "patch.lost" and state.message or nil
+    if lost then entry.attention = "patch.lost" end
+    entry.patches[#entry.patches + 1] = {
+      id = patch.id, target = patch.target, path = patch.path, time = patch.time, functions = #patch.units,
+      labels = patch.labels, lost = lost,
+    }
   end
 end
 
@@ -140,10 +134,9 @@ local function describe_runtime(p, entry)
   end
   local version = p:symbol "__ulp_version"
   entry.runtime = version and p:cstring(version, 32) or "?"
-  entry.universe, entry.error_state, entry.operation = runtime:universe(), runtime:error_state(), runtime:state()
-  if entry.error_state ~= 0 then entry.attention = "runtime.disabled" end
+  entry.operation = runtime:state()
   if entry.operation ~= "idle" then entry.attention = "operation.pending" end
-  describe_patches(p, runtime, entry)
+  describe_patches(p, entry)
 end
 
 local function describe(p)
@@ -175,7 +168,7 @@ local function lines_of(entry)
     or entry.problem.code == "runtime.missing" and "no runtime" or clean(entry.problem.message)
   local lines = {("%s[%d] of %s: %s"):format(clean(entry.comm or "?"), entry.pid, clean(entry.user or "?"), what)}
   local function add(format, ...) lines[#lines + 1] = format:format(...) end
-  if entry.error_state and entry.error_state ~= 0 then add("  patching is switched off (error state %d)", entry.error_state) end
+  if entry.reason then add("  patching is %s: %s", entry.patching, clean(entry.reason)) end
   if entry.operation and entry.operation ~= "idle" then
     add("  a change is unfinished (%s): run `ulpsh recover`", entry.operation)
   end
@@ -187,7 +180,7 @@ local function lines_of(entry)
         add("    %s  %s  %s, %d function%s%s%s", os.date("%Y-%m-%d %H:%M:%S", patch.time), patch.id:sub(1, 16),
           clean(patch.path or "?"), patch.functions, patch.functions == 1 and "" or "s",
           #patch.labels > 0 and ", " .. clean(table.concat(patch.labels, " ")) or "",
-          patch.lost and (", lost (%d functions)"):format(patch.lost) or "")
+          patch.lost and ", lost: " .. clean(patch.lost) or "")
       end
     end
   end
