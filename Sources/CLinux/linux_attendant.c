@@ -67,10 +67,11 @@ static void serve(struct attended *entry) {
       /* A group-stop is the program's own affair: leave it stopped, as it would be without us. */
       if (is_stop_signal(status.signal)) ul_listen(entry->tid);
       else go_on(entry, 0);
-    } else if (status.event == UL_EVENT_SYSTEM_CALL && entry->mode >= UL_ATTEND_FOLLOW) {
+    } else if (status.event == UL_EVENT_SYSTEM_CALL && entry->mode >= UL_ATTEND_FOLLOW &&
+               (entry->mode != UL_ATTEND_GUARD || ul_is_guarded_call(entry->tid))) {
       hold(entry, &status);
-    } else if (status.event == 0 && (entry->mode == UL_ATTEND_HOLD_FAULTS || entry->mode == UL_ATTEND_FOLLOW) &&
-               is_fault(status.signal)) {
+    } else if (status.event == 0 && is_fault(status.signal) &&
+               (entry->mode == UL_ATTEND_HOLD_FAULTS || entry->mode == UL_ATTEND_FOLLOW || entry->mode == UL_ATTEND_GUARD)) {
       hold(entry, &status);
     } else {
       go_on(entry, status.event == 0 ? status.signal : 0);

@@ -64,6 +64,18 @@ long ul_continue_to_system_call(pid_t tid, int signal) {
   return result < 0 ? result : request(PTRACE_SYSCALL, tid, NULL, (void *)(long)signal);
 }
 
+int ul_is_guarded_call(pid_t tid) {
+  static const uint16_t guarded[] = {
+    SYS_exit, SYS_exit_group, SYS_execve, SYS_execveat, SYS_kill, SYS_tkill, SYS_tgkill, SYS_rt_sigqueueinfo,
+    SYS_rt_tgsigqueueinfo, SYS_pidfd_send_signal,
+  };
+  struct ul_system_call call;
+  if (ul_get_system_call(tid, &call) < 0 || !call.is_entry) return 0;
+  for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
+    if (call.number == guarded[i]) return 1;
+  return 0;
+}
+
 long ul_get_registers(pid_t tid, struct user_regs_struct *registers) {
   return request(PTRACE_GETREGS, tid, NULL, registers);
 }

@@ -53,11 +53,15 @@ extension ErrorCode {
     "carrier.none", "no thread was in a state in which it could safely be borrowed, until the time limit",
     hint: "try again, or give a longer `timeout`")
   public static let callTimeout = ErrorCode(
-    "call.timeout", "the called function did not return within the time limit; it goes on and its thread heals itself",
+    "call.timeout", "the called function did not return within the time limit: either it was forced to (`forced`), or it goes on and its "
+      + "thread heals itself",
     hint: "give a longer `timeout`; `ulpsh recover PID` cleans up once it has returned")
   public static let callFault = ErrorCode(
     "call.fault", "the called function raised a fatal signal; the thread was taken back out of it",
     hint: "look at the function or at the container's constructors")
+  public static let callLost = ErrorCode(
+    "call.lost", "the borrowed thread ended in the middle of the called function, and took the loader's lock with it",
+    hint: "the program goes on, but its next dlopen may wait for ever: restart it when you can")
   public static let callBusy = ErrorCode(
     "call.busy", "a call of an earlier ulpsh still runs in the process", hint: "wait for it to return and try again")
   public static let callUnknownFunction = ErrorCode(
@@ -116,6 +120,12 @@ extension ErrorCode {
   public static let containerStale = ErrorCode(
     "container.stale", "the process still has an earlier load of this container, which is not as new",
     hint: "apply a copy of the file under another name (`cp`): it is loaded anew")
+  public static let containerConstructors = ErrorCode(
+    "container.constructors", "the container has constructors, which run in the process as soon as it is loaded",
+    hint: "look at what they do, and then allow them with `constructors = \"allow\"`")
+  public static let containerOwnership = ErrorCode(
+    "container.ownership", "somebody other than root and the user of ulpsh can change or replace the container's file",
+    hint: "take the write permission away, or copy the file to a directory that only root can write")
   public static let containerUnresolved = ErrorCode(
     "container.unresolved", "the container needs symbols that the process does not have", hint: "rebuild it against the loaded libraries")
   public static let descriptionSyntax = ErrorCode(
@@ -161,6 +171,9 @@ extension ErrorCode {
   public static let stageSymbols = ErrorCode(
     "stage.symbols", "replacement functions or variables were not found in the loaded container",
     hint: "they must be exported with default visibility")
+  public static let stageCarrier = ErrorCode(
+    "stage.max_carrier", "loading would have kept a thread longer than `max_carrier`; the container was unloaded again",
+    hint: "give a longer `max_carrier`, or look at what the container's constructors do")
   public static let switchPause = ErrorCode(
     "switch.max_pause", "the world-stop would have been longer than `max_pause`; the process was let go unpatched",
     hint: "give a longer `max_pause`, or try at a quieter time")
@@ -189,15 +202,16 @@ extension ErrorCode {
     processNotFound, processGone, processPermission, processTraced, processStopped, processZombie, processWordSize,
     processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
     seccompStrict, seccompForbidden, seccompUnknown,
-    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callBusy, callUnknownFunction, receiptDiffers, handleClosed,
+    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callBusy, callUnknownFunction, receiptDiffers,
+    handleClosed,
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,
     operationBusy, operationPending, operationExpired,
     fileUnreadable, fileUnwritable, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
     containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible,
-    containerChanged, containerStale, containerUnresolved, descriptionSyntax,
+    containerChanged, containerStale, containerConstructors, containerOwnership, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
-    patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, switchPause,
+    patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, stageCarrier, switchPause,
     ccFailed, ccMissing,
     usage, scriptError, scriptInterrupted, spawnFailed, expectTimeout, expectRejected, internalError,
   ]

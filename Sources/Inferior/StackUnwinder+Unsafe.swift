@@ -26,9 +26,10 @@ final class DwflHandle {
   private var hasGap = false
   /// Addresses that are known to have unwind information.
   private var described: Set<UInt64> = []
-  /// For each frame rbx, rbp, r12-r15 (DWARF numbers 3, 6, 12-15), when they were asked for.
-  private var preserved: [[UInt64?]] = []
-  private var keepsRegisters = false
+  /// The frame to end at; its rbx, rbp, r12-r15 (DWARF numbers 3, 6, 12-15) when it was found.
+  private var isWanted: ((StackFrame) -> Bool)?
+  private var preserved: [UInt64] = []
+  private var isFound = false
 
   static let stackPiece = 16384
 
@@ -102,16 +103,20 @@ final class DwflHandle {
     return try? memory.load(address, as: UInt64.self)
   }
 
-  func unwind(_ tid: pid_t, _ start: Registers, limit: Int, keepingRegisters: Bool = false) -> StackTrace {
+  func unwind(
+    _ tid: pid_t, _ start: Registers, limit: Int, piece: Int = DwflHandle.stackPiece, to isWanted: ((StackFrame) -> Bool)? = nil
+  ) -> StackTrace {
     guard let dwfl, isAttached else { return StackTrace(frames: [], isComplete: false) }
     registers = start
-    preserved.removeAll()
-    keepsRegisters = keepingRegisters
+    preserved = [start.raw.rbx, start.raw.rbp, start.raw.r12, start.raw.r13, start.raw.r14, start.raw.r15]
+    isFound = false
+    self.isWanted = isWanted
+    defer { self.isWanted = nil }
     frames.removeAll(keepingCapacity: true)
     hasGap = false
     self.limit = limit
     stackBase = start.stackPointer &- 128
-    stack = memory.readPrefix(stackBase, count: DwflHandle.stackPiece)
+    stack = memory.readPrefix(stackBase, count: piece)
     let context = Unmanaged.passUnretained(self).toOpaque()
     let result = dwfl_getthread_frames(
       dwfl, tid,
@@ -122,19 +127,18 @@ final class DwflHandle {
     return StackTrace(frames: frames, isComplete: result == 0 && !hasGap)
   }
 
-  /// The registers of a frame of the last unwinding, over those it started with.
-  func registers(ofFrame index: Int, from start: Registers) -> Registers? {
-    guard index < preserved.count, frames[index].stackPointer != 0 else { return nil }
-    let saved = preserved[index]
+  /// The registers of the wanted frame of the last unwinding, over those it started with.
+  func registersOfWanted(from start: Registers) -> Registers? {
+    guard isFound, let frame = frames.last, frame.stackPointer != 0 else { return nil }
     var result = start
-    result.programCounter = frames[index].programCounter
-    result.stackPointer = frames[index].stackPointer
-    result.raw.rbx = saved[0] ?? start.raw.rbx
-    result.raw.rbp = saved[1] ?? start.raw.rbp
-    result.raw.r12 = saved[2] ?? start.raw.r12
-    result.raw.r13 = saved[3] ?? start.raw.r13
-    result.raw.r14 = saved[4] ?? start.raw.r14
-    result.raw.r15 = saved[5] ?? start.raw.r15
+    result.programCounter = frame.programCounter
+    result.stackPointer = frame.stackPointer
+    result.raw.rbx = preserved[0]
+    result.raw.rbp = preserved[1]
+    result.raw.r12 = preserved[2]
+    result.raw.r13 = preserved[3]
+    result.raw.r14 = preserved[4]
+    result.raw.r15 = preserved[5]
     result.raw.rax = 0
     result.raw.eflags = 0x202
     return result
@@ -142,14 +146,24 @@ final class DwflHandle {
 
   private func isDescribed(_ address: UInt64) -> Bool {
     if described.contains(address) { return true }
-    var bias: Dwarf_Addr = 0
-    var found: OpaquePointer?
-    guard let module = dwfl_addrmodule(dwfl, address), let table = dwfl_module_eh_cfi(module, &bias),
-      dwarf_cfi_addrframe(table, address &- bias, &found) == 0
-    else { return false }
-    free(UnsafeMutableRawPointer(found))
+    guard describedRange(address) != nil else { return false }
     described.insert(address)
     return true
+  }
+
+  /// The piece of code around an address that one entry of `.eh_frame` describes: a function, or a part of one that the
+  /// compiler put elsewhere.
+  func describedRange(_ address: UInt64) -> Range<UInt64>? {
+    var bias: Dwarf_Addr = 0
+    var found: OpaquePointer?
+    guard dwfl != nil, let module = dwfl_addrmodule(dwfl, address), let table = dwfl_module_eh_cfi(module, &bias),
+      dwarf_cfi_addrframe(table, address &- bias, &found) == 0
+    else { return nil }
+    defer { free(UnsafeMutableRawPointer(found)) }
+    var start: Dwarf_Addr = 0
+    var end: Dwarf_Addr = 0
+    guard dwarf_frame_info(found, &start, &end, nil) >= 0, start < end else { return address..<address + 1 }
+    return (start &+ bias)..<(end &+ bias)
   }
 
   /// One frame. The return value ends the walk when it is not DWARF_CB_OK.
@@ -159,15 +173,17 @@ final class DwflHandle {
     guard dwfl_frame_pc(state, &pc, &isActivation) else { return Int32(DWARF_CB_ABORT) }
     var sp: Dwarf_Word = 0
     if dwfl_frame_reg(state, 7, &sp) != 0 { sp = 0 }
-    if keepsRegisters {
-      preserved.append(([3, 6, 12, 13, 14, 15] as [UInt32]).map { number in
-        var value: Dwarf_Word = 0
-        return dwfl_frame_reg(state, number, &value) == 0 ? value : nil
-      })
-    }
     let frame = StackFrame(programCounter: pc, isActivation: isActivation, stackPointer: sp)
     frames.append(frame)
     if !isDescribed(frame.lookupAddress) { hasGap = true }
-    return Int32(frames.count < limit ? DWARF_CB_OK : DWARF_CB_ABORT)
+    guard let isWanted else { return Int32(frames.count < limit ? DWARF_CB_OK : DWARF_CB_ABORT) }
+    // What unwind information does not mention is as it was further in (psABI 3.2.1). libdw 0.188 does so for all of them
+    // but rbx, which it then calls unknown.
+    for (index, number) in ([3, 6, 12, 13, 14, 15] as [UInt32]).enumerated() {
+      var value: Dwarf_Word = 0
+      if dwfl_frame_reg(state, number, &value) == 0 { preserved[index] = value }
+    }
+    isFound = frames.count > 1 && isWanted(frame)
+    return Int32(frames.count < limit && !isFound ? DWARF_CB_OK : DWARF_CB_ABORT)
   }
 }

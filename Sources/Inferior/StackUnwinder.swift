@@ -98,14 +98,18 @@ public final class StackUnwinder {
     return modules
   }
 
-  /// The registers with which the first frame that satisfies `isWanted` goes on when everything inside of it is given up:
-  /// its return address, its stack pointer, and the registers that its callees preserve (psABI 3.2.1). Nil when unwinding
-  /// does not get there.
-  public func registers(_ tid: pid_t, _ start: Registers, unwoundTo isWanted: (StackFrame) -> Bool) -> Registers? {
-    let trace = handle.unwind(tid, start, limit: 256, keepingRegisters: true)
-    guard let index = trace.frames.firstIndex(where: isWanted), index > 0 else { return nil }
-    return handle.registers(ofFrame: index, from: start)
+  /// The frames up to the first one that satisfies `isWanted`, and the registers with which that one goes on when everything
+  /// inside of it is given up: its return address, its stack pointer, and the registers that its callees preserve (psABI
+  /// 3.2.1). Nil when unwinding does not get there. Deep enough for a recursion that fills a megabyte.
+  public func unwind(
+    _ tid: pid_t, _ start: Registers, to isWanted: @escaping (StackFrame) -> Bool
+  ) -> (frames: [StackFrame], registers: Registers)? {
+    let trace = handle.unwind(tid, start, limit: 1 << 17, piece: 1 << 20, to: isWanted)
+    return handle.registersOfWanted(from: start).map { (trace.frames, $0) }
   }
+
+  /// The piece of code around an address that one entry of `.eh_frame` describes.
+  func describedRange(_ address: UInt64) -> Range<UInt64>? { handle.describedRange(address) }
 
   /// The frames of a stopped thread, at most `limit`.
   public func unwind(_ tid: pid_t, _ registers: Registers, limit: Int = 512) -> StackTrace {

@@ -21,6 +21,7 @@ public final class TargetProcess {
   private var cachedLibraries: [LoadedLibrary]?
   private var cachedUnwinder: StackUnwinder?
   private var cachedHazards: CarrierHazards?
+  private var cachedFileSymbols: [UInt64: SymbolTable?] = [:]
 
   /// Opens a process. Fails with `process.not_found`, `.self`, `.zombie`, `.permission`, `.word_size`, `.static`,
   /// `.foreign_loader`.
@@ -70,6 +71,7 @@ public final class TargetProcess {
     cachedLibraries = nil
     cachedUnwinder = nil
     cachedHazards = nil
+    cachedFileSymbols.removeAll()
   }
 
   /// Takes notice of what was loaded, nothing having been unloaded: the unwinder goes on, and is warmed up with registers of
@@ -188,13 +190,26 @@ public final class TargetProcess {
     return try? memory.load(place, as: UInt64.self)
   }
 
-  /// What an address belongs to: library, function and offset.
+  /// What an address belongs to: library, function and offset. Functions that are not exported have a name only as long as
+  /// the library's file has its `.symtab`.
   public func describe(_ address: UInt64) -> (library: String, symbol: String?, offset: UInt64)? {
     guard let library = try? library(containing: address) else { return nil }
     if let symbol = try? library.image.function(containing: RemoteAddress(address)) {
       return (library.name, symbol.name, address &- (symbol.address + library.image.bias).rawValue)
     }
+    if let symbol = fileSymbols(of: library)?.function(containing: address &- library.bias) {
+      return (library.name, symbol.name, address &- library.bias &- symbol.value)
+    }
     return (library.name, nil, address &- library.image.extent.lowerBound)
+  }
+
+  /// The file's `.symtab`; nil when the file cannot be read. Kept, because it is asked for frame after frame.
+  func fileSymbols(of library: LoadedLibrary) -> SymbolTable? {
+    let key = library.image.extent.lowerBound
+    if let known = cachedFileSymbols[key] { return known }
+    let table = try? ELFFile(path: openablePath(of: library)).staticSymbols()
+    cachedFileSymbols[key] = .some(table)
+    return table
   }
 
   /// A path under which the very file that is mapped can be opened: by its name when that still leads to it, else through

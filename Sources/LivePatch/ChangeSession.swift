@@ -70,15 +70,27 @@ final class ChangeSession {
     let text: String
     let carrier: pid_t
     let nanoseconds: UInt64
-    /// A fatal signal in a constructor or destructor, from which the loader was led on.
+    /// What a constructor or destructor did that it was forced out of; the loader was led on.
     let fault: CodedError?
   }
 
+  /// What is known of a callee, and so how it is treated.
+  enum Callee {
+    /// Any function: it is taken out of only by a fault.
+    case any
+    /// The runtime's own, below which the loader runs code of the container: that is forced out when it does not return.
+    /// `guarded`: it is not let into system calls that would harm the program. `patient`: nothing is forced out for its time.
+    case loading(guarded: Bool, patient: Bool = false)
+  }
+
+  /// How long the loader has, after the time limit, to come to its end.
+  static let grace: UInt64 = 2_000_000
+
   /// Runs a function of the process on a thread that can safely be borrowed. Fails with `carrier.none`, `call.busy`,
-  /// `call.timeout`, `call.fault`, `seccomp.*`, `process.gone`.
+  /// `call.timeout`, `call.fault`, `call.lost`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    ignoringSeccomp: Bool = false, maxCarrier: UInt64? = nil
+    ignoringSeccomp: Bool = false, maxCarrier: UInt64? = nil, callee: Callee = .any
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
@@ -86,46 +98,39 @@ final class ChangeSession {
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     sequence += 1
+    var isGuarded = false
+    if case .loading(guarded: true, _) = callee { isGuarded = true }
+    let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
     try trace.beginCall(
-      on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity)
-    var fault: CodedError?
-    let limit = maxCarrier.map { Deadline(afterMicroseconds: min($0, deadline.remainingMicroseconds)) } ?? deadline
-    let mailbox = try trace.awaitCall(on: tid, site, sequence: sequence, until: limit) { found in
-      process.refreshLoaded(rehearsing: nil)
-      if fault == nil { fault = callFault(found, tid) }
-      return leadOn(found, tid)
-    }
+      on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded)
+    let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
     let elapsed = Deadline.now - borrowed
     carrierNanoseconds += elapsed
     trace.endCall(on: tid)
-    if let fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
+    if let fault = watch.fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
     return Answer(
       value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed,
-      fault: fault)
+      fault: watch.fault)
   }
 
-  /// Where the carrier goes on after a fault below the loader: a constructor or destructor is forced to return, so that the
-  /// loader finishes its work and gives its locks back. Nil when the fault is not below the loader: the call is left.
-  ///
-  /// abort(3) and other functions that never return need not save what their callers want preserved, so from a SIGABRT
-  /// there is no way back into the loader.
-  private func leadOn(_ fault: CallFault, _ tid: pid_t) -> Registers? {
-    guard fault.signal != SIGABRT, let loader = try? process.libraries().first(where: { $0.name.hasPrefix("ld-linux") })?.image.textRanges else { return nil }
-    return process.unwinder().registers(tid, fault.registers) { frame in
-      loader.contains { $0.contains(frame.programCounter) }
+  private func wait(
+    for tid: pid_t, _ watch: CalleeWatch, _ callee: Callee, _ deadline: Deadline, _ maxCarrier: UInt64?
+  ) throws(CodedError) -> pulp_mailbox {
+    let limit = maxCarrier.map { Deadline(afterMicroseconds: min($0, deadline.remainingMicroseconds)) } ?? deadline
+    var end = limit
+    var forced: Deadline?
+    if case .loading(_, patient: false) = callee {
+      forced = limit
+      end = Deadline(afterMicroseconds: limit.remainingMicroseconds + ChangeSession.grace)
     }
-  }
-
-  private func callFault(_ fault: CallFault, _ tid: pid_t) -> CodedError {
-    let place = process.describe(fault.registers.programCounter)
-    let location = place.map { "\($0.symbol ?? "?")+\(hex($0.offset)) in \($0.library)" } ?? hex(fault.registers.programCounter)
-    return CodedError(
-      .callFault, "the call in process \(process.pid) raised signal \(fault.signal) at \(location)",
-      data: [
-        "pid": .integer(Int64(process.pid)), "tid": .integer(Int64(tid)), "signal": .integer(Int64(fault.signal)),
-        "address": .integer(Int64(bitPattern: fault.address)),
-        "rip": .integer(Int64(bitPattern: fault.registers.programCounter)),
-      ])
+    do {
+      return try trace.awaitCall(on: tid, runtime.callSite, sequence: sequence, limit: forced, until: end) { watch.judge($0) }
+    } catch {
+      guard let ending = watch.ending, error.code == .processGone || error.code == .callLost else { throw error }
+      var known = error
+      known.message += ": the container \(ending)"
+      throw known.with("cause", .text("exit"))
+    }
   }
 
   /// A call that an earlier tool began may still run, on the only call stack. Its thread's registers tell for sure.
@@ -197,6 +202,17 @@ final class ChangeSession {
       if try check.blocker(tid, registers, unwinder, checksStack: false) != nil { return tid }
     }
     return nil
+  }
+
+  // MARK: - Who is in a container
+
+  /// What `occupants` says, with a stop of its own.
+  func findOccupants(of patches: [LoadedPatch]) throws(CodedError) -> [UInt64: String] {
+    if patches.isEmpty { return [:] }
+    let unwinder = process.currentUnwinder()
+    _ = try stopWorld(until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    defer { trace.resumeWorld() }
+    return occupants(of: patches, unwinder)
   }
 
   // MARK: - Writes into the journal

@@ -70,7 +70,8 @@ extension PatchOperation {
     var found: ChangeSession.Answer?
     // The runtime unlinks and unmaps the patch's block: readers must not trust what they see meanwhile.
     try session.changingLists { () throws(CodedError) in
-      found = try session.call(session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout))
+      found = try session.call(
+        session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), callee: .loading(guarded: true))
     }
     guard let answer = found else { throw session.runtime.corrupt("unload did not answer") }
     if let fault = answer.fault {
@@ -98,7 +99,15 @@ extension PatchOperation {
     phase = .aborted
     try takeBackHarmlessWrites()
     var outcomes: [UnloadOutcome] = []
-    for patch in loaded { outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout)) }
+    // Nothing leads there yet, but a constructor may have started threads.
+    let inhabited = plan.runsForeignCode ? try session.findOccupants(of: loaded) : [:]
+    for patch in loaded {
+      if let reason = inhabited[patch.address] {
+        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
+      } else {
+        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
+      }
+    }
     carrierNanoseconds = session.carrierNanoseconds
     process.refresh()
     return outcomes

@@ -18,9 +18,10 @@ public struct StageOptions: Sendable {
   /// Time for the carrier to be found and the container to be loaded, microseconds.
   public var timeout: UInt64 = 5_000_000
   public var ignoresSeccomp = false
-  /// A thread is not waited for longer than this, microseconds; it then finishes by itself and what it loaded is undone by
-  /// the next operation.
+  /// Longest time a thread may be kept, microseconds: then constructors are forced to return and what was loaded is undone.
   public var maxCarrier: UInt64?
+  /// A call that is late is left alone; it finishes by itself, and the next operation undoes what it loaded.
+  public var isPatient = false
   /// Only this thread may be borrowed.
   public var carrier: pid_t?
   public init() {}
@@ -138,35 +139,54 @@ public final class PatchOperation {
     do {
       answer = try session.call(
         runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp,
-        maxCarrier: options.maxCarrier)
+        maxCarrier: options.maxCarrier, callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient))
     } catch {
-      throw error.code == .callFault ? try quarantine(error, session) : error
+      throw error.code == .callFault || error.code == .callLost ? try quarantine(error, session) : error
     }
     if let fault = answer.fault { throw try rollBack(fault, session, plan, token: request.token) }
     guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }
     runtime.process.refreshLoaded(rehearsing: session.lastCarrier)
     let operation = try staged(session, plan, token: request.token)
     // From here on dropping the operation undoes it.
+    if let longest = options.maxCarrier, answer.nanoseconds / 1000 > longest { throw try operation.giveUp(answer, longest) }
     try operation.checkLoadedFiles()
     try operation.prepareEntries()
     return operation
   }
 
-  /// A constructor raised a fatal signal and was forced to return. What was loaded is given back; the program has not seen
-  /// anything of it.
+  /// Loaded after all, but too late: the thread has been away longer than allowed, and giving back takes it once more.
+  private func giveUp(_ answer: ChangeSession.Answer, _ longest: UInt64) throws(CodedError) -> CodedError {
+    let kept = try abort()
+    return CodedError(
+      .stageCarrier,
+      "process \(process.pid): loading kept thread \(answer.carrier) for \(answer.nanoseconds / 1000) us, longer than \(longest) us; "
+        + PatchOperation.unloadText(kept),
+      data: [
+        "pid": .integer(Int64(process.pid)), "tid": .integer(Int64(answer.carrier)), "carrier_us": .integer(Int64(answer.nanoseconds / 1000)),
+        "max_carrier_us": .integer(Int64(longest)),
+      ])
+  }
+
+  private static func unloadText(_ outcomes: [UnloadOutcome]) -> String {
+    guard let kept = outcomes.first(where: { $0.state != .unloaded }) else { return "it was unloaded again" }
+    return "it could not be unloaded: \(kept.reason ?? kept.state.rawValue)"
+  }
+
+  /// A constructor misbehaved and was forced to return. What was loaded is given back; the program has not seen anything of it.
   private static func rollBack(
     _ fault: CodedError, _ session: ChangeSession, _ plan: PatchPlan, token: UInt64
   ) throws(CodedError) -> CodedError {
     session.process.refreshLoaded(rehearsing: nil)
     let raw = try session.runtime.operation()
+    var outcomes: [UnloadOutcome] = []
     if raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token {
-      _ = try staged(session, plan, token: token).abort()
+      outcomes = try staged(session, plan, token: token).abort()
     }
     var error = CodedError(
-      .callFault, "process \(session.process.pid): a constructor of the container failed: \(fault.message); it was unloaded again",
+      fault.code, "process \(session.process.pid): a constructor of the container failed: \(fault.message); \(unloadText(outcomes))",
       hint: "the program is unharmed; look at the container's constructors")
     error.data = fault.data
-    return error
+    return error.with("unloaded", .flag(!outcomes.contains { $0.state != .unloaded }))
   }
 
   /// The carrier had to be taken out of the loader itself: the loader's lock stays with it, and another carrier would wait
@@ -231,11 +251,21 @@ public final class PatchOperation {
     try PatchOperation.checkFiles(plan, process)
     for apply in plan.applies {
       guard let patch = loaded.first(where: { $0.id == apply.id.bytes }) else { throw runtime.corrupt("a staged container is missing") }
-      let home = process.map.mapping(containing: patch.container.lowerBound)
-      guard home?.device == apply.file.identity.device, home?.inode == apply.file.identity.inode else {
-        throw CodedError(
-          .containerChanged, "process \(process.pid) loaded another file than \(printable(apply.path)) that was checked",
+      func changed(_ text: String) -> CodedError {
+        CodedError(
+          .containerChanged, "process \(process.pid) \(text) \(printable(apply.path)) that was checked",
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
+      }
+      func isChecked(_ address: UInt64) -> Mapping? {
+        guard let home = process.map.mapping(containing: address), home.device == apply.file.identity.device,
+          home.inode == apply.file.identity.inode
+        else { return nil }
+        return home
+      }
+      guard isChecked(patch.container.lowerBound) != nil else { throw changed("loaded another file than") }
+      // A constructor may have taken code away that calls are to reach.
+      guard patch.units.allSatisfy({ isChecked($0.replacement)?.isExecutable == true }) else {
+        throw changed("has no longer mapped all code of")
       }
     }
   }

@@ -40,6 +40,8 @@ public struct PatchPlan: Sendable {
     public let units: [Unit]
     public let references: [ContainerReference]
     public let constructors: [String]
+    /// Libraries it needs that the process does not have yet: their constructors run, too.
+    public let brings: [String]
     public let labels: [String]
     /// Why the container is not to be unloaded after a revert; nil: it may be.
     public let keepReason: KeepReason?
@@ -68,6 +70,8 @@ public struct PatchPlan: Sendable {
   public let warnings: [String]
 
   public var isEmpty: Bool { applies.isEmpty && reverts.isEmpty }
+  /// Whether loading runs code of the containers' authors.
+  var runsForeignCode: Bool { applies.contains { !$0.constructors.isEmpty || !$0.brings.isEmpty } }
 }
 
 /// What is decided when containers are applied and outlives the tool that applied them.
@@ -159,14 +163,15 @@ public struct PatchPlanner {
   private func apply(_ container: Container, _ warnings: inout [String]) throws(CodedError) -> PatchPlan.Apply {
     let library = try target(of: container)
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
-    try checkResolvable(container)
+    let brings = try broughtLibraries(container)
+    if brings.isEmpty { try checkResolvable(container) }
     try checkReuse(of: container)
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     return PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: container.path, file: try visibleFile(container),
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
-      labels: container.labels, keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+      brings: brings, labels: container.labels, keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
   }
 
   private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {
@@ -294,12 +299,15 @@ public struct PatchPlanner {
     }
   }
 
+  private func broughtLibraries(_ container: Container) throws(CodedError) -> [String] {
+    let libraries = try process.libraries()
+    return try container.file.needed().filter { needed in !libraries.contains { $0.answers(to: needed) } }
+  }
+
   /// Every strong undefined symbol of the container must be defined by a loaded object, unless the container brings
   /// libraries of its own that are not loaded yet.
   private func checkResolvable(_ container: Container) throws(CodedError) {
     let libraries = try process.libraries()
-    let brings = try container.file.needed().contains { needed in !libraries.contains { $0.answers(to: needed) } }
-    if brings { return }
     var missing: [String] = []
     for symbol in try container.undefinedSymbols() where symbol.binding != .weak {
       let isDefined = libraries.contains { library in

@@ -187,8 +187,15 @@ private struct Recovery {
 
   private func unloadLeftovers() throws(CodedError) -> [UnloadOutcome] {
     var outcomes: [UnloadOutcome] = []
-    for patch in try runtime.leftoverPatches(of: runtime.operation()) {
-      outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
+    let leftovers = try runtime.leftoverPatches(of: runtime.operation())
+    // A constructor may have started threads.
+    let inhabited = try session.findOccupants(of: leftovers)
+    for patch in leftovers {
+      if let reason = inhabited[patch.address] {
+        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
+      } else {
+        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
+      }
     }
     return outcomes
   }

@@ -114,7 +114,7 @@ enum PatchModule {
   private static func record(_ apply: PatchPlan.Apply) -> LuaRecord {
     var record: LuaRecord = [
       "id": apply.id.description, "path": apply.path, "library": apply.libraryName, "library_path": apply.libraryPath,
-      "bias": apply.bias, "constructors": apply.constructors, "labels": apply.labels, "pin": apply.pinsLibrary,
+      "bias": apply.bias, "constructors": apply.constructors, "brings": apply.brings, "labels": apply.labels, "pin": apply.pinsLibrary,
       "functions": apply.units.map { unit -> LuaRecord in
         [
           "old_name": unit.oldName, "new_name": unit.newName, "entry": unit.entry, "size": unit.size,
@@ -141,6 +141,7 @@ enum PatchModule {
       if let reason = apply.keepReason { lines.append("    stays loaded after a revert: \(reason.text)") }
       if apply.pinsLibrary { lines.append("    holds \(printable(apply.libraryName)) open") }
       if !apply.constructors.isEmpty { lines.append("    runs constructors: \(apply.constructors.map { printable($0) }.joined(separator: ", "))") }
+      if !apply.brings.isEmpty { lines.append("    brings libraries: \(apply.brings.map { printable($0) }.joined(separator: ", "))") }
     }
     for revert in plan.reverts {
       lines.append("  revert \(printable(revert.path)) from \(printable(revert.libraryName)), \(revert.functions.count) functions")

@@ -45,14 +45,6 @@ public struct CallResult: Sendable {
   public let carrierNanoseconds: UInt64
 }
 
-/// A fault of the callee, caught before the program could see it.
-public struct CallFault: Sendable {
-  public let signal: Int32
-  public let code: Int32
-  public let address: UInt64
-  public let registers: Registers
-}
-
 /// Everything of a remote call that is decided before the first write: the frame in the carrier's stack and the registers
 /// with which it enters the runtime.
 struct CallFrame {
@@ -104,8 +96,11 @@ let maskDuringCall: UInt64 = {
 extension TraceSession {
   /// Diverts a stopped carrier into `function`. Once this has returned, the call ends by itself: the runtime restores the
   /// carrier from the frame, whether we live or not.
+  ///
+  /// `guarded`: the callee is not let into a system call that would harm its program before `awaitCall` was asked. That
+  /// costs two stops of the carrier for each of its system calls.
   public mutating func beginCall(
-    on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity
+    on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity, guarded: Bool = false
   ) throws(CodedError) {
     guard let stopped = registers(of: tid) else { throw .gone(pid) }
     var after = stopped.repeating(SystemCallRestart(stopped))
@@ -122,7 +117,8 @@ extension TraceSession {
     setRegisters(frame.entryRegisters, of: tid)
     try commitRegisters(of: tid)
     ul_set_signal_mask(tid, maskDuringCall)
-    resume(tid, holdingFaults: true)
+    calleeMode = Int32(guarded ? UL_ATTEND_GUARD : UL_ATTEND_HOLD_FAULTS)
+    resume(tid, inCallee: true)
   }
 
   private func armMailbox(_ site: CallSite, _ tid: pid_t, _ sequence: UInt64, _ owner: ProcessIdentity) throws(CodedError) {
@@ -134,92 +130,6 @@ extension TraceSession {
     head.state = UInt32(PULP_CALL_ARMED.rawValue)
     let size = MemoryLayout<pulp_mailbox>.offset(of: \.text)!
     try memory.write(withUnsafeBytes(of: head) { [UInt8]($0.prefix(size)) }, to: site.mailbox)
-  }
-
-  /// Waits for the call's result. Fails with `call.timeout` (the call goes on and heals itself), `process.gone`.
-  ///
-  /// `onFault` is asked when the callee raises a fatal signal: it returns the registers with which the callee is to go on,
-  /// or nil to leave the call altogether.
-  public mutating func awaitCall(
-    on tid: pid_t, _ site: CallSite, sequence: UInt64, until deadline: Deadline,
-    onFault: (CallFault) -> Registers? = { _ in nil }
-  ) throws(CodedError) -> pulp_mailbox {
-    var pause: UInt32 = 10
-    while true {
-      let state = try memory.load(site.mailbox, as: UInt32.self)
-      if state == UInt32(PULP_CALL_DONE.rawValue) || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
-        let mailbox = try memory.load(site.mailbox, as: pulp_mailbox.self)
-        // A call that was left by force has no result and no number; there is only one call at a time.
-        if mailbox.sequence == sequence || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
-          followHome(tid, site)
-          return mailbox
-        }
-      }
-      let news = self.news(of: tid)
-      if news.kind == UL_WAIT_STOPPED && news.event == UL_EVENT_SYSTEM_CALL {
-        follow(tid, site)
-      } else if news.kind == UL_WAIT_STOPPED {
-        try leaveFault(tid, site, onFault)
-      } else if news.kind != UL_WAIT_NOTHING {
-        throw .gone(pid)
-      }
-      if deadline.hasPassed {
-        receipt?.call = nil
-        throw CodedError(
-          .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",
-          data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))])
-      }
-      ul_attend_sleep(pause)
-      pause = min(pause &* 3 / 2 &+ 1, 1000)
-    }
-  }
-
-  /// After the result has come the carrier runs its own program again: its faults are the program's.
-  public mutating func endCall(on tid: pid_t) {
-    guard let index = indexes[tid], tracees[index].state == .attended else { return }
-    var held = ul_wait_status()
-    ul_unattend(tid, &held)
-    if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.event == 0 ? held.signal : 0) }
-    ul_attend(tid, Int32(UL_ATTEND_SERVE))
-  }
-
-  private mutating func leaveFault(
-    _ tid: pid_t, _ site: CallSite, _ onFault: (CallFault) -> Registers?
-  ) throws(CodedError) {
-    guard let index = indexes[tid] else { return }
-    var held = ul_wait_status()
-    ul_unattend(tid, &held)
-    var number: Int32 = 0
-    var code: Int32 = 0
-    var address: UInt64 = 0
-    ul_get_signal_info(tid, &number, &code, &address)
-    // Sent by somebody (kill, sigqueue), not raised by what the callee did: it is the program's, as it would be without us.
-    if code == Int32(truncatingIfNeeded: SI_USER) || code == Int32(truncatingIfNeeded: SI_QUEUE) {
-      if isFollowed(tid) { ul_continue_to_system_call(tid, held.signal) } else { ul_continue(tid, held.signal) }
-      ul_attend(tid, Int32(isFollowed(tid) ? UL_ATTEND_FOLLOW : UL_ATTEND_HOLD_FAULTS))
-      return
-    }
-    var registers = Registers()
-    guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
-    let fault = CallFault(signal: held.signal, code: code, address: address, registers: registers)
-    tracees[index].state = .stopped
-    tracees[index].signal = 0
-    tracees[index].registers = registers
-    var next = onFault(fault) ?? abandoning(site, registers)
-    next.raw.orig_rax = UInt64.max
-    setRegisters(next, of: tid)
-    try commitRegisters(of: tid)
-    resume(tid, holdingFaults: true)
-  }
-
-  /// Registers that leave the callee for good. The callee may have lost the address of the frame, we have not.
-  private func abandoning(_ site: CallSite, _ registers: Registers) -> Registers {
-    var next = registers
-    next.raw.rip = site.abandon
-    next.raw.rsp = site.stack.upperBound
-    next.raw.eflags = 0x202
-    next.raw.r12 = activeFrame
-    return next
   }
 
   /// The XSAVE image of a stopped thread, in standard form.

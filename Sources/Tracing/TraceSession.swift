@@ -52,6 +52,8 @@ public struct TraceSession: ~Copyable {
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
+  /// How the attendant treats the carrier of the call in progress: UL_ATTEND_HOLD_FAULTS or UL_ATTEND_GUARD.
+  var calleeMode = Int32(UL_ATTEND_HOLD_FAULTS)
   /// The thread whose SEIZE is the exclusive right.
   public private(set) var rightHolder: pid_t = 0
   /// Compares the process before and after each step; nil unless receipts are wanted.
@@ -149,6 +151,8 @@ public struct TraceSession: ~Copyable {
         return try enterStop(index)
       case UL_WAIT_STOPPED:
         ul_continue(tid, status.event == 0 ? status.signal : 0)
+        // Any stop takes back the request for one, except that a signal is looked at after it.
+        if status.event != 0 { ul_interrupt(tid) }
         status = ul_wait_status()
         if deadline.hasPassed { throw giveUp(index) }
       default:
@@ -175,7 +179,7 @@ public struct TraceSession: ~Copyable {
 
   /// A thread that ends in our hands cannot be detached any more, and its end is reported to us first: until we have taken
   /// note of it the process's parent waits in vain, and so does an execve beside it.
-  private mutating func collectLater(_ index: Int) {
+  mutating func collectLater(_ index: Int) {
     ul_attend(tracees[index].tid, Int32(UL_ATTEND_LET_GO))
     forget(index)
   }
@@ -234,25 +238,23 @@ public struct TraceSession: ~Copyable {
   // MARK: - Going on
 
   /// Lets a stopped thread run, still seized and attended.
-  public mutating func resume(_ tid: pid_t, holdingFaults: Bool = false) {
+  public mutating func resume(_ tid: pid_t) { resume(tid, inCallee: false) }
+
+  /// `inCallee`: it runs a foreign function, whose faults are not the program's.
+  mutating func resume(_ tid: pid_t, inCallee: Bool) {
     guard let index = indexes[tid], !tracees[index].isRunning, tracees[index].state != .gone else { return }
+    let mode = inCallee ? modeInCallee(tid) : Int32(UL_ATTEND_SERVE)
     if tracees[index].state == .groupStopped {
       ul_listen(tid)
     } else {
       if tracees[index].registersChanged { ul_set_registers(tid, &tracees[index].registers.raw) }
       tracees[index].compare(memory)
       tracees[index].shot = nil
-      if isFollowed(tid) {
-        ul_continue_to_system_call(tid, 0)
-        tracees[index].state = .attended
-        ul_attend(tid, Int32(UL_ATTEND_FOLLOW))
-        return
-      }
-      ul_continue(tid, tracees[index].signal)
+      if mode >= UL_ATTEND_FOLLOW { ul_continue_to_system_call(tid, tracees[index].signal) } else { ul_continue(tid, tracees[index].signal) }
     }
     tracees[index].signal = 0
     tracees[index].state = .attended
-    ul_attend(tid, Int32(holdingFaults ? UL_ATTEND_HOLD_FAULTS : UL_ATTEND_SERVE))
+    ul_attend(tid, mode)
   }
 
   /// Detaches a thread for good. One that runs is stopped for the moment that PTRACE_DETACH needs; one that cannot be

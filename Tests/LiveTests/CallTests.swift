@@ -80,6 +80,7 @@ extension Live {
       let plan = try target.plan([slow])
       var options = StageOptions()
       options.timeout = 10_000
+      options.isPatient = true
       #expect(failure { _ = try PatchOperation.stage(plan, target.runtime, options) } == .callTimeout)
       try target.wait("the carrier does not begin") { try target.runtime.operationState().name == "staging" }
       #expect(failure { _ = try target.runtime.recover(timeout: 1000) } == .callBusy)
@@ -95,7 +96,7 @@ extension Live {
     /// A constructor that crashes does not take the program with it, and what it had begun can be cleared.
     @Test func aCrashingConstructorIsReported() throws {
       let target = try Target("signals")
-      let crash = try Targets.container("dozens_crash")
+      let crash = try Targets.container("misdeed_segv")
       #expect(failure { _ = try target.stage([crash]) } == .callFault)
       #expect(try target.ask("dozen") == "12")
       #expect(target.isUnharmed)

@@ -18,11 +18,28 @@ local err = require "ulp.error"
 --- @field recover? boolean false: fail if an unfinished operation is found
 --- @field seccomp? "check"|"ignore"
 --- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
+--- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
+--- @field blockers? "wait"|"fail" threads inside a function to be replaced: try again until `timeout` (default), or give up
 
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
-  recover = true, seccomp = true, receipt = true, pin = true,
+  recover = true, seccomp = true, receipt = true, pin = true, constructors = true, blockers = true,
 }
+
+--- The values of options that choose between policies.
+local choices = {
+  consistency = {"stack", "immediate"}, constructors = {"allow", "warn", "refuse"}, blockers = {"wait", "fail"},
+}
+
+local function check_choice(name, value)
+  if value == nil then return end
+  local quoted = {}
+  for index, choice in ipairs(choices[name]) do
+    if choice == value then return end
+    quoted[index] = ("'%s'"):format(choice)
+  end
+  err.raise("usage", ("the option '%s' is %s, not '%s'"):format(name, table.concat(quoted, " or "), tostring(value)))
+end
 
 --- @param options ulp.ChangeOptions?
 --- @return ulp.ChangeOptions
@@ -40,9 +57,7 @@ function M.options(options)
       err.raise("usage", ("the option '%s' must be true or false"):format(name))
     end
   end
-  if options.consistency and options.consistency ~= "stack" and options.consistency ~= "immediate" then
-    err.raise("usage", ("the option 'consistency' is 'stack' or 'immediate', not '%s'"):format(tostring(options.consistency)))
-  end
+  for name in pairs(choices) do check_choice(name, options[name]) end
   return options
 end
 
@@ -60,6 +75,11 @@ local function pause(attempt, deadline)
   while core.clock() < wake do core.sleep(wake - core.clock()) end
 end
 
+local function warn_in(result, text)
+  result.warnings = result.warnings or {}
+  table.insert(result.warnings, text)
+end
+
 local function blocked(p, outcome, attempts)
   local names = {}
   for index, blocker in ipairs(outcome.blockers) do
@@ -69,6 +89,14 @@ local function blocked(p, outcome, attempts)
   return err.new("patch.blocked", ("process %d: %s; nothing was switched"):format(p.pid, table.concat(names, ", ")), {
     pid = p.pid, blockers = outcome.blockers, attempts = attempts,
   })
+end
+
+--- Whether nobody is in the way but threads that stand in a detour for a moment.
+local function is_transient(outcome)
+  for _, blocker in ipairs(outcome.blockers) do
+    if blocker.reason ~= "transient" then return false end
+  end
+  return true
 end
 
 --- Switches a staged operation, letting go and trying again while threads are in the way.
@@ -83,7 +111,7 @@ local function switch(p, staged, options, deadline, result)
       return
     end
     if not done and not (err.is(outcome) and passing[outcome.code]) then error(outcome, 0) end
-    if core.clock() >= deadline then
+    if core.clock() >= deadline or done and options.blockers == "fail" and not is_transient(outcome) then
       error(done and blocked(p, outcome, attempt) or outcome, 0)
     end
     pause(attempt, deadline)
@@ -109,6 +137,26 @@ local function tidy(runtime, staged, options, result)
   end
 end
 
+--- What is known of the code that runs as soon as the containers of a plan are loaded. Raises when that is not wanted.
+local function check_constructors(p, plan, options, result)
+  if (options.constructors or "allow") == "allow" then return end
+  for _, apply in ipairs(plan.applies) do
+    local names = {}
+    for index, name in ipairs(apply.constructors) do names[index] = name end
+    for _, library in ipairs(apply.brings) do names[#names + 1] = "those of " .. library end
+    if #names > 0 then
+      local listed = table.concat(names, ", ")
+      local text = ("%s runs constructors in process %d when it is loaded: %s"):format(apply.path, p.pid, listed)
+      if options.constructors == "refuse" then
+        err.raise("container.constructors", text, {
+          pid = p.pid, path = apply.path, constructors = apply.constructors, brings = apply.brings,
+        })
+      end
+      warn_in(result, text)
+    end
+  end
+end
+
 --- One attempt: recover, plan, stage, switch, settle.
 ---
 --- `kept` survives a failed attempt: what was recovered in one is told by the one that succeeds.
@@ -128,6 +176,7 @@ local function attempt(p, make_plan, options, deadline, kept)
     result.state = cleaned and "done" or "already"
     return result
   end
+  check_constructors(p, plan, options, result)
   if options.dry_run then
     result.state, result.plan = "skipped", tostring(plan)
     return result

@@ -119,7 +119,11 @@ enum {
   UL_ATTEND_LET_GO = 2,      /* detach at its first stop */
   UL_ATTEND_FOLLOW = 3,      /* hold faults and every entry into and exit from a system call */
   UL_ATTEND_FOLLOW_HOME = 4, /* the same, but faults are the program's again */
+  UL_ATTEND_GUARD = 5,       /* hold faults and every entry into a guarded system call */
 };
+/* Whether a thread that is stopped at a system call is on its way into one with which a callee would harm its program: it
+ * ends the thread or the program, executes another program, or sends a signal. */
+int ul_is_guarded_call(pid_t tid);
 int ul_attend(pid_t tid, int mode);
 /* Takes a thread back; afterwards the caller waits for it itself. Returns UL_WAIT_* of what was held or seen last. */
 int ul_unattend(pid_t tid, struct ul_wait_status *held);

@@ -25,6 +25,8 @@ public struct Registers: Sendable {
     let number = Int64(bitPattern: raw.orig_rax)
     return number >= 0 ? Int(number) : nil
   }
+  /// The first three arguments of the interrupted system call.
+  public var systemCallArguments: [UInt64] { [raw.rdi, raw.rsi, raw.rdx] }
   public var result: Int64 { Int64(bitPattern: raw.rax) }
 
   /// The 16 registers in DWARF numbering followed by the return address column (psABI, figure 3.36).

@@ -65,6 +65,9 @@ function M.text(result)
       clean(recovered.tool or "?"), clean(recovered.state or "?"), clean(recovered.what or "?"))
   end
   M.receipt_lines(result.receipt, lines)
+  for _, warning in ipairs(type(result.warnings) == "table" and result.warnings or {}) do
+    lines[#lines + 1] = "  warning: " .. clean(warning)
+  end
   if result.hint and result.state ~= "done" and result.state ~= "already" then
     lines[#lines + 1] = "  hint: " .. clean(result.hint)
   end

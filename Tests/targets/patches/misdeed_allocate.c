@@ -1,0 +1,5 @@
+#include "misdeed.h"
+
+static void misdeed(void) {
+  for (;;) free(malloc(100 + spins++ % 1000));
+}
