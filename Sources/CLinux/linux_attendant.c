@@ -229,7 +229,21 @@ static void on_alarm(int number) {
   errno = saved;
 }
 
+/* Swift's runtime catches fatal signals and lets another program write a backtrace, for a second or more. A tool that holds
+ * threads must not take that long to die: they stand still until it has. */
+static void die_at_once(void) {
+  static const int fatal[] = {SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV};
+  static int done;
+  if (done) return;
+  done = 1;
+  for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+    struct sigaction found;
+    if (!sigaction(fatal[i], NULL, &found) && found.sa_handler != SIG_IGN) signal(fatal[i], SIG_DFL);
+  }
+}
+
 long ul_seize_reaping(pid_t tid, const pid_t *held, int count) {
+  die_at_once();
   reaped = held;
   reaped_count = count;
   long result = ul_seize(tid);

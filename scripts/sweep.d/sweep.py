@@ -5,6 +5,7 @@ import collections
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 import operations
 from target import Lost, Target
 
+OPERATION_AFTER = {name: operation[1] for name, operation in operations.OPERATIONS.items()}
 COLUMNS = ["points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left"]
 BAD = ["dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
 
@@ -185,11 +187,6 @@ class Sweep:
             status, said = self.finish(self.start(["strace", "-o", "/dev/null", "-e", "trace=" + point[0], "-e", inject, *command]))
         elif how == "target":
             return self.kill_target(command, point)
-        else:
-            child = self.start(command)
-            time.sleep(point)
-            child.send_signal(getattr(signal, signal_name))
-            status, said = self.finish(child)
         if status is None:
             raise Lost(f"the tool hangs at {point}")
         del said
@@ -278,6 +275,10 @@ class Sweep:
         self.target.close()
 
     def run_one(self, threads, name, how, signal_name):
+        if how == "random":
+            if name in ("apply", "set"):
+                self.run_random(threads, name, signal_name)
+            return
         self.renew(threads)
         if name == "recover":
             for state, place in self.leftovers().items():
@@ -288,6 +289,62 @@ class Sweep:
             before, after, _ = operations.OPERATIONS[name]
             self.set_state(before)
             self.run_points(threads, name, how, signal_name, before, after, name)
+
+    # Random moments
+
+    LOOP = """
+      for _, patch in ipairs(ulp.patches(p)) do if patch.applied then ulp.revert(p, patch.id) end end
+      print "go" io.stdout:flush()
+      while true do %s end"""
+
+    def run_random(self, threads, name, signal_name):
+        """A tool that changes the target all the time is killed after up to 20 ms of it; the next one must recover and go on."""
+        there, back = {"apply": ("D", "D"), "set": ("{M, D, V1}", "{M, D, V1}")}[name]
+        body = self.LOOP % f"ulp.trigger(p, {there}) ulp.revert(p, {back})"
+        row = self.rows[(name, threads, "random", signal_name)] = collections.Counter()
+        began = time.monotonic()
+        self.renew(threads)
+        for number in range(self.options.random):
+            row["points"] += 1
+            if number % 500 == 499:
+                print(self.line((name, threads, "random", signal_name), row) + f"  {time.monotonic() - began:.0f} s", flush=True)
+            try:
+                wrong = self.random_kill(row, signal_name, body, OPERATION_AFTER[name])
+                if number % 100 == 99:
+                    self.set_state("000")
+                    found, copies, _ = self.target.holdings(self.directory)
+                    if found != self.rest or copies > len(self.containers):
+                        row["left"] += 1
+                        wrong.append(f"left behind: {[part for part in found if part not in self.rest]}, {copies} containers")
+            except (Lost, OSError) as error:
+                row["recovery" if self.target.child.poll() is None else "dead"] += 1
+                wrong = [str(error)]
+            if wrong:
+                print(f"BAD random {number}: " + "; ".join(wrong), flush=True)
+                self.renew(threads)
+        print(self.line((name, threads, "random", signal_name), row) + f"  {time.monotonic() - began:.0f} s", flush=True)
+
+    def random_kill(self, row, signal_name, body, after):
+        child = self.start(self.program(body))
+        said = b""
+        deadline = time.monotonic() + 60
+        while not said.endswith(b"go\n"):
+            ready = select.select([child.stdout], [], [], max(0, deadline - time.monotonic()))[0]
+            got = os.read(child.stdout.fileno(), 4096) if ready else b""
+            if not got:
+                status, rest = self.finish(child, 1)
+                raise Lost(f"the next tool does not come to work (status {status}): {(said.decode() + rest)[-400:]}")
+            said += got
+        if self.random.random() < 0.3:
+            self.target.send_signals(3)
+        time.sleep(self.random.uniform(0, 0.02))
+        child.send_signal(getattr(signal, signal_name))
+        status, rest = self.finish(child)
+        row["hit"] += status == -getattr(signal, signal_name)
+        if status != -getattr(signal, signal_name):
+            row["recovery"] += 1
+            return [f"the tool ended by itself: {status}: {rest[-300:]}"]
+        return self.look(row, "random", "000", after)
 
     def run_points(self, threads, name, how, signal_name, before, after, label):
         body = operations.OPERATIONS[name][2]
@@ -306,16 +363,6 @@ class Sweep:
             points = [1] if name == "recover" else self.steps(body)
             if name == "recover":
                 points = list(range(1, 200))
-        else:
-            # How long a run takes, from when it concerns the target: the first part is the start of the program.
-            times = []
-            for _ in range(5):
-                self.set_state(self.before)
-                began = time.monotonic()
-                self.finish(self.start(self.program(body)))
-                times.append(time.monotonic() - began)
-            whole = sorted(times)[2]
-            return [whole * self.random.uniform(0.2, 1.1) for _ in range(self.options.random)]
         self.set_state(self.before or "000")
         return points
 
@@ -350,6 +397,11 @@ def main():
     options.signal = options.signal or ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGSEGV"]
     options.seed = options.seed if options.seed is not None else int(time.time())
     print(f"seed {options.seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # A parent that ignores signals (nohup) would make the tool ignore them.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     sweep = Sweep(options)
     try:
         sweep.run()

@@ -1,11 +1,17 @@
 """A target of the sweep, and what can be seen of it without ulpsh: what it says of itself, and what /proc says."""
 
+import ctypes
 import glob
 import os
 import select
 import signal
 import subprocess
 import time
+
+
+def die_with_parent():
+    """A sweep that is killed leaves no busy target behind: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class Lost(Exception):
@@ -16,7 +22,8 @@ class Target:
     def __init__(self, program, threads, runtime):
         environment = dict(os.environ, LD_PRELOAD=runtime)
         self.threads = threads
-        self.child = subprocess.Popen([program, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.child = subprocess.Popen(
+            [program, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, preexec_fn=die_with_parent)
         self.pid = self.child.pid
         self.signals = 0
         self.rest = b""
