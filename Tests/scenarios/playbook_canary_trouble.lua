@@ -76,6 +76,10 @@ do
   local states, notes = finish(tool, 1)
   t.eq(states, {"refused"})
   t.ok(notes[1]:find "no end within", notes[1])
+  local rude <close> = start("--command", [[printf '\033[2J\377'; exit 3]], "-p", tostring(first.pid), fix)
+  states, notes = finish(rude, 1)
+  t.eq(states, {"refused"})
+  t.ok(notes[1]:find("exit status 3, ?[2J?", 1, true), notes[1])
   local file = t.directory() .. "/count"
   t.write_file(file, "")
   local moody = ("echo >>%s; test $(wc -l <%s) != 2"):format(file, file)

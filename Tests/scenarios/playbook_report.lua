@@ -97,3 +97,21 @@ for _, replaced in ipairs {false, true} do
   t.eq(entries[updated.pid].libs[1].replaced or false, replaced, "replaced on disk")
 end
 updated:ask("number", "number=1\n")
+
+-- A program whose name would clear the screen, and is no UTF-8.
+local command = [[name=$(printf '\033[2J\377\302\205x') && cp "$1" "./$name" && exec "./$name"]]
+local evil <close> = t.spawn {
+  "/bin/sh", "-c", command, "sh", t.path "numserv", preload = true, cwd = t.directory(), env = {LD_LIBRARY_PATH = t.path "."},
+}
+evil:expect "ready\n"
+entries = report(0, "-p", tostring(evil.pid), "--libs")
+t.ok(utf8.len(entries[evil.pid].comm), "UTF-8 in JSON")
+for _, words in ipairs {{"report", "--libs", "-p"}, {"canary", "--watch", "0", fix, "-p"}} do
+  words[#words + 1] = tostring(evil.pid)
+  local named <close> = t.ulpsh {timeout = 20, "run", table.unpack(words)}
+  named:expect_exit(0)
+  local output = named:drain()
+  t.ok(output:find(("[%d]"):format(evil.pid), 1, true), "the process is named: " .. output)
+  t.ok(not output:find "\27" and not output:find "\194\133", "nothing steers the terminal")
+end
+evil:ask("dozen", "13\n", {reject = "12"})

@@ -97,13 +97,17 @@ local change = {timeout = options.timeout, max_pause = options.max_pause, consis
 -- Output
 
 --- Names come from the processes: control characters must not steer the terminal.
-local function clean(text) return (tostring(text):gsub("%c", "?")) end
+local function clean(text) return (tostring(text):gsub("%c", "?"):gsub("\194[\128-\159]", "?")) end
+
+--- Text for JSON, which is UTF-8, whatever a health command prints.
+local function valid(text) return utf8.len(text) and text or (text:gsub("[\128-\255]", "?")) end
 
 local function say(kind, members, text)
   if not options.json then
     print(text)
   else
     members.schema, members.type = 1, kind
+    members.message = members.message and valid(members.message)
     print((require "dkjson".encode(members, {keyorder = {"schema", "type", "state", "pid", "comm"}})))
   end
   io.stdout:flush()

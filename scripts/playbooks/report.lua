@@ -50,7 +50,7 @@ if not parsed then
 end
 
 --- Names come from the processes: control characters must not steer the terminal.
-local function clean(text) return (tostring(text):gsub("%c", "?")) end
+local function clean(text) return (tostring(text):gsub("%c", "?"):gsub("\194[\128-\159]", "?")) end
 
 local function show(kind, members, text)
   if not options.json then
