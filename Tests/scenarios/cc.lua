@@ -90,6 +90,21 @@ do
   t.eq({made.build_id, #made.units, #made.references}, {by_table.build_id, 2, 1}, "the command's patch")
 end
 
+do
+  t.write_file(path "wrong.c", "int f(void) {\n  return 1 +;\n}\n")
+  local tool <close> = t.ulpsh {"cc", "-t", library, "-u", "dozen:f", path "wrong.c", "-o", path "command.so", timeout = 60}
+  tool:expect "    2 |   return 1 +;\n"
+  tool:expect "[cc.failed]"
+  tool:expect_exit(1)
+  t.write_file(path "odd.c", "int f(void) { int unused; return 1; }\n")
+  local warned <close> = t.ulpsh {
+    "cc", "-t", library, "-u", "dozen:f", "--flag=-Wall", path "odd.c", "-o", path "command.so", timeout = 60,
+  }
+  warned:expect "unused variable"
+  warned:expect(path "command.so" .. "\n")
+  warned:expect_exit(0)
+end
+
 -- C++: methods, overloads and templates by the names that people write.
 local cxx = assert(ulp.cc {kind = "library", language = "c++", output = path "libtill.so.0", code = [[
   struct Till {

@@ -20,11 +20,15 @@ return {
   run = function(options, out)
     local ulp = require "ulp"
     local function some(list) return #list > 0 and list or nil end
-    local made = assert(ulp.cc {
+    local made, failure, warnings = ulp.cc {
       source = options.source, kind = options.kind, target = options.target, output = options.output, flags = options.flag,
       units = some(options.unit), references = some(options.reference), comment = some(options.comment),
       libraries = options.library, directory = options.directory, undefined = options.allow_undefined and "allow" or nil,
-    })
+    }
+    -- The compiler explains itself best.
+    local text = failure and failure.output or warnings or ""
+    if not out.json then io.stderr:write((text:gsub("[^\n]+", require "ulp.render.pretty".clean))) end
+    if not made then error(failure, 0) end
     if type(made) == "string" then
       out:note("made", {path = made}, made)
     else

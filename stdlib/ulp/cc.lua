@@ -230,6 +230,7 @@ local function pack(options, objects, any_cxx, path, directory)
   if not container then
     -- Nobody has written that description, so nobody can look up its lines.
     failure.message = failure.message:gsub("^.*/patch%.dsc:%d+:%d+: ", "")
+    failure.path = target
     failure.line, failure.column, failure.source, failure.marker = nil, nil, nil, nil
     error(failure, 0)
   end
@@ -241,11 +242,11 @@ local function build(options, directory)
   local sources = sources_of(options, directory)
   local output = output_of(options, kind, sources, directory)
   local request = setmetatable({final = output}, {__index = options})
-  local objects, _, any_cxx = compile(request, kind, sources, directory)
+  local objects, warnings, any_cxx = compile(request, kind, sources, directory)
   -- Made beside its place and renamed: who has the old file mapped keeps it, and a failure leaves it.
   local unfinished = ("%s.%x"):format(output, math.random(0))
   local done, failure = pcall(function()
-    link(request, kind, objects, any_cxx, unfinished, directory)
+    warnings = warnings .. link(request, kind, objects, any_cxx, unfinished, directory)
     if kind == kinds.patch then pack(request, objects, any_cxx, unfinished, directory) end
     local moved, message = os.rename(unfinished, output)
     if not moved then err.raise("file.unwritable", message, {path = output}) end
@@ -254,8 +255,8 @@ local function build(options, directory)
     os.remove(unfinished)
     error(failure, 0)
   end
-  if kind == kinds.patch then return assert(core.container(output)) end
-  return output
+  if kind == kinds.patch then return assert(core.container(output)), warnings end
+  return output, warnings
 end
 
 --- Compiles C or C++ into a live patch, checks and packs it. With `kind = "library"` or `"program"` makes something that can
@@ -268,13 +269,14 @@ end
 --- @param options ulp.CcOptions
 --- @return ulp.Container|string|nil made the container; the path of a library or program
 --- @return ulp.Error? err
+--- @return string? warnings what compiler and linker had to say although it went well
 function M.cc(options)
   local given = type(options) == "table" and options.directory
   local directory = given or compiler.directory()
-  local done, result = pcall(build, options, directory)
+  local done, result, warnings = pcall(build, options, directory)
   local stays = given or done and (options.keep or options.code and not options.output)
   if not stays then compiler.remove(directory) end
-  if done then return result end
+  if done then return result, nil, warnings end
   if not err.is(result) or result.code == "usage" then error(result, 0) end
   return nil, result
 end
