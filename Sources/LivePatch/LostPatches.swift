@@ -12,6 +12,19 @@ public struct LostPatch: Sendable {
 }
 
 extension PulpRuntime {
+  /// The journal with the patches that are lost. A revert that another tool commits in between disarms entries as well, so
+  /// what looks lost counts only in the universe it was read in.
+  public func inspectedJournal() throws(CodedError) -> (universe: UInt64, patches: [LoadedPatch], lost: [LostPatch]) {
+    var attempts = 0
+    while true {
+      let (universe, patches) = try journal()
+      let found = lost(among: patches, at: universe)
+      attempts += 1
+      if found.isEmpty || attempts > 20 { return (universe, patches, found) }
+      if try self.universe() == universe { return (universe, patches, found) }
+    }
+  }
+
   /// Those of the patches in force whose library went away. Only patches of which no function is diverted any more: where
   /// some are, code still leads into the container, and that is damage (`check` says so), not loss.
   public func lost(among patches: [LoadedPatch], at universe: UInt64) -> [LostPatch] {
@@ -50,8 +63,7 @@ extension PulpRuntime {
   /// entry leads to them. `chosen` says which. Fails with `operation.pending` while another change is unfinished.
   public func forgetLost(timeout: UInt64 = 5_000_000, where chosen: (LoadedPatch) -> Bool) throws(CodedError) -> [(lost: LostPatch, outcome: UnloadOutcome)] {
     process.refreshIfOld()
-    let (universe, patches) = try journal()
-    guard lost(among: patches, at: universe).contains(where: { chosen($0.patch) }) else { return [] }
+    guard try inspectedJournal().lost.contains(where: { chosen($0.patch) }) else { return [] }
     let session = try ChangeSession(self)
     let operation = try self.operation()
     guard operation.state == UInt32(PULP_OP_IDLE.rawValue) else { throw pending(operation) }

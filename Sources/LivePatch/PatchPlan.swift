@@ -95,8 +95,7 @@ public struct PatchPlanner {
     process = runtime.process
     self.runtime = runtime
     self.options = options
-    (universe, patches) = try runtime.journal()
-    lost = runtime.lost(among: patches, at: universe)
+    (universe, patches, lost) = try runtime.inspectedJournal()
   }
 
   /// A plan to bring `containers` into force and take `reverting` out of force, in one step.

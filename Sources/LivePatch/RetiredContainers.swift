@@ -58,8 +58,9 @@ extension ChangeSession {
     let wanted = patches.filter { $0.isRetired(at: universe) && chosen($0) }
     guard !wanted.isEmpty else { return [] }
     let places = patches.flatMap { patch in patch.units.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.pointOffset)) } }
+    let unwinder = process.currentUnwinder()
     _ = try stopWorldAtRest(WorldCheck(runtime, places: places, leaving: []), until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
-    let reasons = occupants(of: wanted, process.unwinder())
+    let reasons = occupants(of: wanted, unwinder)
     trace.resumeWorld()
     var outcomes: [(address: UInt64, outcome: UnloadOutcome)] = []
     for patch in wanted {

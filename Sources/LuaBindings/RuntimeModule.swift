@@ -98,8 +98,7 @@ enum RuntimeModule {
     }
     runtime.method("patches") { handle, _ in
       let runtime = try handle.open()
-      let (universe, patches) = try runtime.journal()
-      let lost = runtime.lost(among: patches, at: universe)
+      let (universe, patches, lost) = try runtime.inspectedJournal()
       return patches.map { patch in record(patch, universe, lost.first { $0.patch.address == patch.address }?.reason) }
     }
   }

@@ -282,6 +282,38 @@ static void test_unload(void) {
   *(uint64_t *)AT(ext->patches) = 0;
 }
 
+/* A patch whose library was loaded anew is written off by the tool: what comes next does not take it for what calls reach. */
+static void test_written_off(void) {
+  request_begin(1, 0);
+  add_functions(0, "lost", 0, 0, 2);
+  is(stage(), PULP_OK, "apply");
+  commit();
+  struct pulp_patch *lost = find_patch("lost");
+  request_begin(1, 0);
+  add_functions(0, "next", 1, 0, 1);
+  is(stage(), PULP_OK, "on top of it");
+  is(transitions[0].old_target, ((struct pulp_unit *)AT(lost->record.units))->target_addr, "calls reach it so far");
+  ok(abort_operation(), "abort");
+  lost->flags |= PULP_PATCH_LOST;
+  lost->reverted_universe = *universe;
+  request_begin(1, 0);
+  add_functions(0, "next", 1, 0, 1);
+  is(stage(), PULP_OK, "apply after it was written off");
+  is(transitions[0].old_target, entry_of(0) + 2, "calls reach the original so far");
+  commit();
+  request_begin(0, 1);
+  request_revert(0, "lost");
+  is(stage(), PULP_ENOTAPPLIED, "it cannot be reverted any more");
+  request_begin(0, 1);
+  request_revert(0, "next");
+  is(stage(), PULP_OK, "the next one can");
+  is(transitions[0].new_target, entry_of(0) + 2, "and leads to the original");
+  commit();
+  is(unload((uintptr_t)lost), PULP_OK, "unload of the lost one");
+  is(unload((uintptr_t)find_patch("next")), PULP_OK, "and of the next one");
+  ok(nothing_left(0), "nothing is left");
+}
+
 static bool is_loaded(const char *path) {
   void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
   if (handle) dlclose(handle);
@@ -400,6 +432,7 @@ int main(int count, char **arguments) {
   test_failed_revert();
   test_pool_full();
   test_malformed();
+  test_written_off();
   test_retire();
   test_pin();
   test_unload();
