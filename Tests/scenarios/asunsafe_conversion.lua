@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- A patched function is called by a signal handler that interrupts dlopen and dlclose: a detour takes no lock and asks no loader.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 180
 -- A patch's way from the library's source to the running process, by hand as README.md and ulp-description(5) describe it, for a
 -- C and a C++ library.
 local t = require "ulp.scenario"

@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- Threads are cancelled inside old and new functions: cleanup handlers run, in the patch's frames too, and the patch can be
 -- taken back afterwards; threads that are cancelled while patches come and go end as cancelled.
 local t = require "ulp.scenario"
@@ -132,9 +132,9 @@ t.switches(p, fix, {old = {1, 12}, new = {2, 13}}, function(new, old)
   end
 end)
 c:ask("churn", "churning.\n")
-for _ = 1, 10 do
-  t.state(ulp.trigger(p, fix), "done")
-  t.state(ulp.revert(p, fix), "done")
+for _ = 1, 6 do
+  t.state(ulp.trigger(p, fix, {timeout = 20}), "done")
+  t.state(ulp.revert(p, fix, {timeout = 20}), "done")
 end
 local deadline = t.clock() + 15
 local function enough() return c:ask("tell", "some=(%d) odd=0%.\n", {pattern = true, reject = "odd=[1-9]"}) == "1" end

@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 180
 -- The authoring help compiles C and C++ into working patches from options or notes in the source, and explains every mistake.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

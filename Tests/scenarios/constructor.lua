@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- Other preloaded libraries that replace malloc, use it before any constructor has run, and come before or after the runtime
 -- do not disturb it; a patch's own constructor runs once for each time it is loaded.
 local t = require "ulp.scenario"
@@ -105,7 +105,8 @@ for _, order in ipairs(orders) do
     local rest = (" early=%d busy=%d.\n"):format(order[2], order[3])
     c:ask("?", ("dozen=%d"):format(new) .. rest, {reject = "dozen=" .. old})
   end
-  t.switches(c, fix, {old = 12, new = 13}, shows)
+  -- What holds variables is unloaded only when the operator says that nobody uses them.
+  t.switches(c, fix, {old = 12, new = 13}, shows, 2, {unload = true})
   c:send_end()
   c:expect "bye\n"
   c:expect_exit(0)

@@ -1,3 +1,4 @@
+-- timeout: 180
 -- C++ methods are replaced by the names that people write: overloads, virtual, static and const ones, operators, constructors,
 -- and the instance of a template.
 local t = require "ulp.scenario"

@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 180
 -- Fifteen threads in malloc, dlopen, dlclose and dlsym all the time: patches come and go many times, and nothing hangs.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
@@ -12,14 +12,19 @@ local program = t.cc {kind = "program", as = "deadlock", libraries = {library}, 
   #include <stdint.h>
   #include <stdio.h>
   #include <stdlib.h>
+  #include <unistd.h>
   int dozen(void);
   enum { threads = 15 };
   static const char *plugin;
   static atomic_long rounds[threads], failures;
 
+  /* Leaves the other threads, and other processes, something of the processor. */
+  static void turn(intptr_t self) {
+    if (++rounds[self] % 256 == 0) usleep(2000);
+  }
   static void *allocate(void *argument) {
     intptr_t self = (intptr_t)argument;
-    for (unsigned n = (unsigned)self;; n = n * 1664525 + 1013904223, rounds[self]++) {
+    for (unsigned n = (unsigned)self;; n = n * 1664525 + 1013904223, turn(self)) {
       char *block = realloc(malloc(16 + n % 4000), 16 + n % 70000);
       if (!block) failures++;
       else *block = 1;
@@ -28,14 +33,14 @@ local program = t.cc {kind = "program", as = "deadlock", libraries = {library}, 
     return NULL;
   }
   static void *load(void *argument) {
-    for (;; rounds[(intptr_t)argument]++) {
+    for (;; turn((intptr_t)argument)) {
       void *handle = dlopen(plugin, RTLD_NOW);
       if (!handle || !dlsym(handle, "plugin") || dlclose(handle)) failures++;
     }
     return NULL;
   }
   static void *look_up(void *argument) {
-    for (;; rounds[(intptr_t)argument]++)
+    for (;; turn((intptr_t)argument))
       if (!dlsym(RTLD_DEFAULT, "malloc") || dlsym(RTLD_DEFAULT, "no_such_function")) failures++;
     return NULL;
   }
@@ -64,7 +69,7 @@ local function answer(number, other)
   })))
 end
 answer(12, 13)
-for _ = 1, 12 do
+for _ = 1, 8 do
   t.state(ulp.trigger(p, fix, {timeout = 20}), "done")
   answer(13, 12)
   t.state(ulp.revert(p, fix, {timeout = 20}), "done")

@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 180
 -- C++ exceptions fly through old and new functions: thrown in the replacement, caught in the program, rethrown, cleaned up after.
 local t = require "ulp.scenario"
 

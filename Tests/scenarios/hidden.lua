@@ -1,3 +1,4 @@
+-- timeout: 120
 -- Functions that no other library can see, static or of hidden visibility, are found in .symtab and replaced.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

@@ -1,3 +1,4 @@
+-- timeout: 120
 -- Applying and reverting leave the protection of the library's text as it is: rwx stays rwx, r-x stays r-x.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

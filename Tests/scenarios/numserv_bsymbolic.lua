@@ -1,3 +1,4 @@
+-- timeout: 120
 -- Libraries whose own calls do not go through the PLT (-Bsymbolic) are patched like others: callers inside see it as well.
 local t = require "ulp.scenario"
 

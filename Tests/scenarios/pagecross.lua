@@ -1,3 +1,4 @@
+-- timeout: 120
 -- Entries whose padding lies on the page before, or on both pages, are diverted like others, and back.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

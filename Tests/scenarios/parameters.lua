@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- Parameters and results of every class reach the new function as they reached the old one: integers, floating point, many,
 -- on the stack, structures by value, variadic lists, __int128, long double and vectors.
 local t = require "ulp.scenario"

@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- A function that calls itself is replaced, also while a thread is a thousand calls deep in it: then not before it is out.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

@@ -1,3 +1,4 @@
+-- timeout: 120
 -- Two functions that call each other are replaced together and one by one; no call in between meets a mixture.
 local t = require "ulp.scenario"
 

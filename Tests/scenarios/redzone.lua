@@ -1,3 +1,4 @@
+-- timeout: 120
 -- A loop that keeps its counters below the stack pointer, in the red zone, is borrowed, stopped and checked: they stay.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

@@ -1,4 +1,4 @@
--- timeout: 90
+-- timeout: 180
 -- Every system call that waits is interrupted by stops and by calls on its very thread: each returns what it would have, when
 -- it would have, as a copy of the program that nobody touched shows.
 local t = require "ulp.scenario"

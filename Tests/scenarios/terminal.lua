@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- A parent that waits for stops and continuations of its child sees none, and neither does a terminal, whatever is done to the
 -- child: 32 checks, and patches applied and taken back.
 local t = require "ulp.scenario"

@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- A process of 64 threads, busy and asleep, is switched as a whole: after a change no thread gets an old result.
 local t = require "ulp.scenario"
 local ulp = require "ulp"

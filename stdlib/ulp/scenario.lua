@@ -247,15 +247,18 @@ end
 ---@param states {old: any, new: any}
 ---@param shows fun(expected: any, rejected: any)
 ---@param rounds? integer 2 unless given
-function M.switches(process, patch, states, shows, rounds)
+---@param options? table for trigger and revert
+function M.switches(process, patch, states, shows, rounds, options)
   local ulp = require "ulp"
   local p = type(process) == "table" and process.raw and assert(ulp.attach(process.pid)) or process
+  options = options or {}
+  options.timeout = options.timeout or 20 -- a busy machine is nothing that a scenario is about
   shows(states.old, states.new)
   for round = 1, rounds or 2 do
-    M.state(ulp.trigger(p, patch), "done", "apply, round " .. round)
+    M.state(ulp.trigger(p, patch, options), "done", "apply, round " .. round)
     shows(states.new, states.old)
     M.unharmed(p.pid)
-    M.state(ulp.revert(p, patch), "done", "revert, round " .. round)
+    M.state(ulp.revert(p, patch, options), "done", "revert, round " .. round)
     shows(states.old, states.new)
     M.unharmed(p.pid)
   end
