@@ -132,8 +132,14 @@ static uint64_t open_container(struct pulp_patch *patch, struct pulp_text *text)
   return PULP_EDLOPEN;
 }
 
-static uint64_t check_container(struct pulp_patch *patch, const struct pulp_request_patch *from,
-                                struct pulp_text *text) {
+static bool is_expected(const struct pulp_module *module, const struct pulp_request *request,
+                        const struct pulp_request_patch *from) {
+  if (!(request->flags & PULP_REQUEST_SUSE)) return pulp_module_is(module, from->build_id, from->build_id_size);
+  return pulp_equal(module->build_id, from->build_id, from->build_id_size);
+}
+
+static uint64_t check_container(struct pulp_patch *patch, const struct pulp_request *request,
+                                const struct pulp_request_patch *from, struct pulp_text *text) {
   struct link_map *map = NULL;
   struct pulp_module module;
   if (dlinfo((void *)(uintptr_t)patch->handle, RTLD_DI_LINKMAP, &map) || !map ||
@@ -146,7 +152,7 @@ static uint64_t check_container(struct pulp_patch *patch, const struct pulp_requ
   patch->container_end = module.end;
   patch->build_id_size = module.build_id_size;
   pulp_copy(patch->build_id, module.build_id, module.build_id_size);
-  if (pulp_module_is(&module, from->build_id, from->build_id_size)) return PULP_OK;
+  if (is_expected(&module, request, from)) return PULP_OK;
   pulp_text_string(text, (const char *)(uintptr_t)patch->record.container_name);
   pulp_text_string(text, ": what was loaded has another build ID than the file that was checked");
   return PULP_EBUILDID;
@@ -161,7 +167,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
   uint64_t status = patch->flags & PULP_PATCH_PIN ? pin_target(patch, text) : PULP_OK;
   if (!status) status = check_target(patch, text);
   if (!status) status = open_container(patch, text);
-  if (!status) status = check_container(patch, from, text);
+  if (!status) status = check_container(patch, request, from, text);
   if (!status) {
     *ret = patch;
     return PULP_OK;

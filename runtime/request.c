@@ -23,7 +23,7 @@ static bool string_fits(const struct pulp_request *request, uint32_t offset) {
 
 static bool units_valid(const struct pulp_request *request, const struct pulp_request_patch *patch) {
   const struct pulp_request_unit *units = (const void *)((const char *)request + patch->units_offset);
-  if (!patch->unit_count && !patch->reference_count) return false;
+  if (!patch->unit_count && !patch->reference_count && !(request->flags & PULP_REQUEST_SUSE)) return false;
   if (!array_fits(request, patch->units_offset, patch->unit_count, sizeof *units, 8)) return false;
   for (uint32_t index = 0; index < patch->unit_count; index++) {
     if (units[index].point_offset != 0 && units[index].point_offset != 4) return false;

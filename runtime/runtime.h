@@ -1,8 +1,7 @@
 /* runtime.h: what the files of libpulp.so share. Nothing here is seen outside; the contract with ulpsh is pulp_abi.h.
  *
  * House rules for everything in this directory: never end, block or print from the host; no malloc of our own (mmap
- * only), no stdio, no thread, no signal handler, no interposition; general registers only, because SUSE's tool calls
- * the entry points without saving vector state.
+ * only), no stdio, no thread, no signal handler, no interposition; general registers only.
  */
 #ifndef PULP_RUNTIME_H
 #define PULP_RUNTIME_H
@@ -14,6 +13,13 @@
 
 #define PULP_EXPORT __attribute__((visibility("default")))
 #define PULP_NEVER UINT64_MAX
+
+/* Begins files whose code runs only when SUSE's tool asks for something. It goes behind the pool, away from the page of
+ * the constructor: the kernel maps the pages around a fault along with it. (The linker puts sections in the order in which
+ * it meets their names.) */
+#define PULP_RARE_CODE \
+  __asm__(".pushsection .pulp_pool, \"ax\", @progbits\n.popsection"); \
+  _Pragma("clang section text=\".pulp_rare\"")
 
 /* data.c: SUSE's exported data */
 extern struct pulp_state __ulp_state;
@@ -110,14 +116,126 @@ void pulp_transition_clear(void);
 
 /* stage.c, unload.c: called through the remote call */
 uint64_t pulp_stage(void);
+uint64_t pulp_stage_request(const struct pulp_request *request, struct pulp_text *text);
+void pulp_stage_undo(void);
 uint64_t pulp_unload(struct pulp_patch *patch);
 uint64_t pulp_retire(struct pulp_patch *patch);
 
+/* loader.c: the loader's list, without the loader */
+struct pulp_object {
+  const void *map; /* struct link_map * */
+  uint64_t bias;
+  const char *name, *soname;
+  const void *symbols; /* ElfW(Sym) * */
+  const char *strings;
+  const uint32_t *hash, *gnu_hash;
+  uint32_t index;
+  bool is_program;
+};
+struct pulp_range {
+  uint64_t start, end;
+};
+struct pulp_function {
+  uint64_t start, end;
+  bool is_indirect; /* IFUNC: `start` is its resolver */
+};
+bool pulp_object_first(struct pulp_object *object);
+bool pulp_object_next(struct pulp_object *object);
+bool pulp_object_function(const struct pulp_object *object, const char *name, struct pulp_function *ret);
+void pulp_object_widen(const struct pulp_object *object, struct pulp_range *range);
+uint32_t pulp_object_text(uint64_t bias, struct pulp_range *ranges, uint32_t capacity);
+uint64_t pulp_loader_base(void);
+const char *pulp_base_name(const char *path);
+bool pulp_same_string(const char *a, const char *b);
+
+/* wire.c: SUSE's metadata as it was sent */
+struct pulp_wire_reader {
+  const uint8_t *at, *end;
+};
+struct pulp_wire_string {
+  const char *data;
+  uint32_t size;
+};
+struct pulp_wire_unit {
+  struct pulp_wire_string old_name, new_name;
+  uint64_t address;
+};
+struct pulp_wire_reference {
+  struct pulp_wire_string target_name, name;
+  uint64_t target_offset, patch_offset;
+  uint8_t tls;
+};
+struct pulp_wire {
+  uint8_t type;
+  bool is_revert;
+  const uint8_t *id, *build_id, *dependencies;
+  uint32_t build_id_size, unit_count, dependency_count, reference_count;
+  struct pulp_wire_string path, target;
+  struct pulp_wire_reader units, references;
+  uint64_t text_size; /* of all strings with their NULs */
+};
+uint64_t pulp_wire_parse(const uint8_t *bytes, uint32_t size, struct pulp_wire *wire);
+bool pulp_wire_unit(struct pulp_wire_reader *reader, struct pulp_wire_unit *ret);
+bool pulp_wire_reference(struct pulp_wire_reader *reader, struct pulp_wire_reference *ret);
+
+/* suse_request.c: from metadata to a request as ulpsh writes it */
+struct pulp_suse_unit {
+  uint64_t entry;
+  uint32_t point_offset;
+  bool has_two_nops;
+};
+struct pulp_suse_request {
+  uint64_t size; /* of the mapping that holds both */
+  struct pulp_suse_unit *units;
+  struct pulp_request *request;
+};
+uint64_t pulp_suse_apply_request(const struct pulp_wire *wire, struct pulp_suse_request *ret, struct pulp_text *text);
+uint64_t pulp_suse_revert_request(uint32_t count, struct pulp_suse_request *ret);
+void pulp_suse_request_free(struct pulp_suse_request *request);
+bool pulp_suse_library_loaded(const char *name);
+
+/* queue.c */
+struct pulp_entry_form {
+  uint32_t point_offset;
+  bool is_armed, has_two_nops;
+  uint64_t target; /* where an armed entry leads */
+};
+bool pulp_entry_read(uint64_t entry, struct pulp_entry_form *form);
+bool pulp_entry_leads_to(uint64_t entry, uint32_t slot);
+void pulp_queue_reset(void);
+void pulp_queue_prepare(const struct pulp_suse_unit *units, uint32_t count);
+bool pulp_queue_operation(uint32_t first);
+
+/* adopt.c: transitions of an earlier operation whose slots are still in use; the first in the array */
+extern uint32_t pulp_carried;
+void pulp_adopt(void);
+void pulp_adopt_rest(void);
+
+/* unwind.c: registers by their DWARF numbers (psABI 3.6.2), 16 is the return address */
+enum { PULP_UNWIND_REGISTERS = 17 };
+enum pulp_unwind_step { PULP_UNWIND_STEPPED, PULP_UNWIND_ROOT, PULP_UNWIND_UNKNOWN };
+struct pulp_unwind_state {
+  uint64_t registers[PULP_UNWIND_REGISTERS];
+  uint32_t known; /* a bit for each register whose value is known */
+};
+void pulp_unwind_prepare(void);
+enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t pc);
+
+/* world.c: may the loader be used now? */
+struct pulp_suse_call; /* arch/ */
+uint64_t pulp_peek(uint64_t address, void *to, uint64_t size);
+void pulp_peek_end(void);
+uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t unit_count);
+
 /* suse.c: behind the entry points of arch/ */
-uint64_t pulp_suse_trigger(void);
-uint64_t pulp_suse_revert_all(void);
-uint64_t pulp_suse_check_patched(void);
-uint64_t pulp_suse_get_global_universe(void);
-uint64_t pulp_suse_enable_or_disable_patching(void);
+uint64_t pulp_suse_trigger(const struct pulp_suse_call *call);
+uint64_t pulp_suse_revert_all(const struct pulp_suse_call *call);
+uint64_t pulp_suse_check_patched(const struct pulp_suse_call *call);
+uint64_t pulp_suse_get_global_universe(const struct pulp_suse_call *call);
+uint64_t pulp_suse_enable_or_disable_patching(const struct pulp_suse_call *call);
+
+#ifdef __x86_64__
+#include "arch/x86_64/suse_call.h"
+#endif
 
 #endif

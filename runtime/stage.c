@@ -12,7 +12,7 @@ static struct pulp_text mailbox_text(void) {
 
 static void begin(const struct pulp_request *request) {
   struct pulp_operation *operation = &pulp_operation;
-  operation->transition_count = 0;
+  operation->transition_count = pulp_carried;
   operation->universe = pulp_universe + 1;
   operation->owner_pid = request->owner_pid;
   operation->owner_start = request->owner_start;
@@ -87,7 +87,7 @@ static uint64_t prepare(const struct pulp_request *request, struct pulp_text *te
 }
 
 /* In the reverse order. A container that the loader keeps stays listed as retired: applied never. */
-static void undo(void) {
+void pulp_stage_undo(void) {
   pulp_transition_clear();
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
     if (patch->reverted_universe == pulp_operation.universe) PULP_PUBLISH(patch->reverted_universe, 0);
@@ -99,7 +99,8 @@ static void undo(void) {
     patch->op_next = 0;
     pulp_patch_drop(patch);
   }
-  PULP_PUBLISH(pulp_operation.state, PULP_OP_IDLE);
+  if (pulp_carried) pulp_adopt_rest();
+  else PULP_PUBLISH(pulp_operation.state, PULP_OP_IDLE);
 }
 
 static void report(uint64_t status, struct pulp_text *text) {
@@ -131,6 +132,15 @@ static uint64_t refuse_at_once(const struct pulp_request *request, struct pulp_t
   return PULP_EINVALIDULP;
 }
 
+/* Nothing is pending, and the request is well formed. */
+uint64_t pulp_stage_request(const struct pulp_request *request, struct pulp_text *text) {
+  begin(request);
+  uint64_t status = prepare(request, text);
+  if (status) pulp_stage_undo();
+  else PULP_PUBLISH(pulp_operation.state, PULP_OP_STAGED);
+  return status;
+}
+
 uint64_t pulp_stage(void) {
   const struct pulp_request *request = (const void *)__ulp_metadata_buffer;
   struct pulp_text text = mailbox_text();
@@ -138,10 +148,8 @@ uint64_t pulp_stage(void) {
   PULP_PUBLISH(pulp_mailbox.text_size, 0);
   uint64_t status = refuse_at_once(request, &text);
   if (!status) {
-    begin(request);
-    status = prepare(request, &text);
-    if (status) undo();
-    else PULP_PUBLISH(pulp_operation.state, PULP_OP_STAGED);
+    pulp_carried = 0;
+    status = pulp_stage_request(request, &text);
   }
   report(status, &text);
   errno = saved;

@@ -107,7 +107,7 @@ static bool slot_free(const struct pulp_slot *slot) {
 }
 
 static uint64_t fill_slots(const struct table *table, uint64_t universe) {
-  uint32_t slot = 0, count = 0;
+  uint32_t slot = 0, count = pulp_carried;
   for (uint32_t index = 0; index < table->count; index++) {
     const struct row *row = &table->rows[index];
     uint64_t original = row->entry + row->point_offset + 2;
@@ -115,7 +115,7 @@ static uint64_t fill_slots(const struct table *table, uint64_t universe) {
     uint64_t new_target = row->new_target ? row->new_target : original;
     if (old_target == new_target) continue;
     while (slot < PULP_POOL_COUNT && !slot_free(&pulp_slots[slot])) slot++;
-    if (slot == PULP_POOL_COUNT) return PULP_EPOOLFULL;
+    if (slot == PULP_POOL_COUNT || count == PULP_POOL_COUNT) return PULP_EPOOLFULL;
     pulp_transitions[count] = (struct pulp_transition){
       .entry = row->entry, .old_target = old_target, .new_target = new_target,
       .slot = slot, .point_offset = row->point_offset};
@@ -147,8 +147,8 @@ uint64_t pulp_transition_prepare(uint64_t universe) {
 /* Only for what no entry was armed with. */
 void pulp_transition_clear(void) {
   uint32_t count = pulp_operation.transition_count;
-  for (uint32_t index = 0; index < count && index < PULP_POOL_COUNT; index++)
+  for (uint32_t index = pulp_carried; index < count && index < PULP_POOL_COUNT; index++)
     if (pulp_transitions[index].slot < PULP_POOL_COUNT)
       pulp_slots[pulp_transitions[index].slot] = (struct pulp_slot){0};
-  PULP_PUBLISH(pulp_operation.transition_count, 0);
+  PULP_PUBLISH(pulp_operation.transition_count, pulp_carried);
 }

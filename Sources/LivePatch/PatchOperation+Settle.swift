@@ -41,7 +41,7 @@ extension PatchOperation {
     session.trace.resumeWorld()
     settlePauseNanoseconds = Deadline.now - world.began
     if let failure { throw failure }
-    try settler.finish(session, linking: loaded, unlinking: left)
+    try settler.finish(session)
     phase = .settled
     if left.isEmpty && retired.isEmpty { self.session = nil }
   }

@@ -308,7 +308,8 @@ private struct HarmlessWrite {
 extension PulpRuntime {
   func pending(_ operation: pulp_operation) -> CodedError {
     CodedError(
-      .operationPending, "process \(process.pid) has an unfinished operation of ulpsh (process \(operation.tool_pid))",
+      .operationPending,
+      "process \(process.pid) has an unfinished operation of \(operation.tool_pid == 0 ? "SUSE's ulp" : "ulpsh (process \(operation.tool_pid))")",
       data: ["pid": .integer(Int64(process.pid)), "state": .integer(Int64(operation.state)), "tool": .integer(Int64(operation.tool_pid))])
   }
 }

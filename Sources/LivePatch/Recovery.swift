@@ -127,7 +127,10 @@ private struct Recovery {
   private func clear(_ operation: pulp_operation) throws(CodedError) {
     let patches = try runtime.loadedPatches()
     let current = try runtime.operation()
-    let settler = Settler(runtime, transitions: try runtime.transitions(of: current), universe: operation.universe, isCommitted: false)
+    let transitions = try runtime.transitions(of: current)
+    let settler = Settler(runtime, transitions: transitions, universe: operation.universe, isCommitted: false)
+    // Staged for SUSE's tool: entries may lead through slots of its operations before.
+    if try settler.settledWrites().count > 0 { _ = try rewrite(settler, transitions, patches) }
     try settler.withdraw(
       session, loaded: patches.filter { $0.appliedUniverse == operation.universe },
       left: patches.filter { $0.revertedUniverse == operation.universe })
@@ -154,7 +157,7 @@ private struct Recovery {
       pause = try rewrite(settler, transitions, patches)
     }
     if isCommitted {
-      try settler.finish(session, linking: loaded, unlinking: left)
+      try settler.finish(session)
       let found: RecoveryOutcome.Found = operation.state == UInt32(PULP_OP_SETTLING.rawValue) ? .settling : .committed
       return outcome(found, .finished, operation, try unloadRetired(), pause)
     }

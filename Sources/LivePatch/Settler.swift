@@ -27,7 +27,10 @@ struct Settler {
   /// Direct jumps for what is replaced, `66 90` for what is back at its original.
   func settledWrites() throws(CodedError) -> EntryWrites {
     var writes = EntryWrites()
-    for transition in transitions {
+    // Of several for one entry the last decides: the others only name slots that earlier operations of SUSE's tool left.
+    var deciding: [UInt64: Int] = [:]
+    for (index, transition) in transitions.enumerated() { deciding[transition.entry] = index }
+    for (index, transition) in transitions.enumerated() where deciding[transition.entry] == index {
       let entry = transition.entry
       guard let bytes = try entryBytes(entry), case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
       writes.expect(bytes, at: entry)
@@ -51,13 +54,10 @@ struct Settler {
     }
   }
 
-  /// After the entries are settled and every thread has been rewound: slots are unreachable, the lists can follow.
-  func finish(_ session: ChangeSession, linking loaded: [LoadedPatch], unlinking left: [LoadedPatch]) throws(CodedError) {
+  /// After the entries are settled and every thread has been rewound: slots are unreachable, the list can follow.
+  func finish(_ session: ChangeSession) throws(CodedError) {
     try freeSlots()
-    try session.changingLists { () throws(CodedError) in
-      for patch in left { try unlink(patch) }
-      for patch in loaded.reversed() { try link(patch) }
-    }
+    try session.changingLists { () throws(CodedError) in try listPatches() }
     try session.setOperationState(PULP_OP_IDLE)
   }
 
@@ -67,6 +67,7 @@ struct Settler {
     try session.changingLists { () throws(CodedError) in
       for patch in loaded { try store(UInt64.max, patch, \.applied_universe) }
       for patch in left { try store(UInt64(0), patch, \.reverted_universe) }
+      try listPatches()
     }
     try freeSlots()
     try session.setOperationState(PULP_OP_IDLE)
@@ -81,7 +82,7 @@ struct Settler {
     let flags = patch.flags | UInt32(PULP_PATCH_LOST.rawValue)
     try runtime.memory.store(flags, to: patch.address + UInt64(MemoryLayout<pulp_patch>.offset(of: \.flags)!))
     try store(universe, patch, \.reverted_universe)
-    try unlink(patch)
+    try listPatches()
   }
 
   private func freeSlots() throws(CodedError) {
@@ -96,38 +97,22 @@ struct Settler {
     }
   }
 
-  // MARK: - SUSE's list of applied patches (newest first)
+  // MARK: - SUSE's list of applied patches
 
-  private var head: UInt64 { runtime.ext.state + UInt64(MemoryLayout<pulp_state>.offset(of: \.patches)!) }
-  private var next: UInt64 { UInt64(MemoryLayout<pulp_record>.offset(of: \.next)!) }
-
-  /// The record is the patch's first member. Linking what is linked already changes nothing.
-  private func link(_ patch: LoadedPatch) throws(CodedError) {
-    let first = try runtime.memory.load(head, as: UInt64.self)
-    if try listed().contains(patch.address) { return }
-    try runtime.memory.store(first, to: patch.address + next)
-    try runtime.memory.store(patch.address, to: head)
+  /// Makes SUSE's list what the journal says: the patches in force, newest first (a record is its patch's first member).
+  /// Only the pointers that differ are written, so doing it again changes nothing.
+  private func listPatches() throws(CodedError) {
+    let universe = try runtime.universe()
+    var place = runtime.ext.state + UInt64(MemoryLayout<pulp_state>.offset(of: \.patches)!)
+    let next = UInt64(MemoryLayout<pulp_record>.offset(of: \.next)!)
+    for patch in try runtime.loadedPatches() where patch.isInForce(at: universe) {
+      try point(place, at: patch.address)
+      place = patch.address + next
+    }
+    try point(place, at: 0)
   }
 
-  private func unlink(_ patch: LoadedPatch) throws(CodedError) {
-    var place = head
-    for record in try listed() {
-      if record == patch.address {
-        try runtime.memory.store(try runtime.memory.load(record + next, as: UInt64.self), to: place)
-        return
-      }
-      place = record + next
-    }
-  }
-
-  private func listed() throws(CodedError) -> [UInt64] {
-    var records: [UInt64] = []
-    var record = try runtime.memory.load(head, as: UInt64.self)
-    while record != 0 {
-      guard records.count < PulpRuntime.patchLimit else { throw runtime.corrupt("its list of applied patches is a cycle") }
-      records.append(record)
-      record = try runtime.memory.load(record &+ next, as: UInt64.self)
-    }
-    return records
+  private func point(_ place: UInt64, at record: UInt64) throws(CodedError) {
+    if try runtime.memory.load(place, as: UInt64.self) != record { try runtime.memory.store(record, to: place) }
   }
 }

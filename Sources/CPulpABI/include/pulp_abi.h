@@ -19,6 +19,9 @@
 #define PULP_ABI_VERSION 2u
 #define PULP_EXT_MAGIC 0x317478655f706c75ull /* "ulp_ext1" */
 #define PULP_REQUEST_MAGIC 0x7165725fu       /* "_req" */
+/* The runtime's own, for a request that SUSE's tool has made: no function at all is allowed, and of the container's build
+ * ID only the first 16 bytes are known. */
+#define PULP_REQUEST_SUSE 1u
 #define PULP_PATCH_MAGIC 0x6863746150706c75ull /* "ulpPatch" */
 
 #define PULP_POOL_COUNT 8192u
@@ -75,12 +78,19 @@ enum pulp_status {
   PULP_EUNKNOWN = 256,
   PULP_EBUILDID = 257,
   PULP_EINVALIDULP = 266,  /* the request is malformed */
+  PULP_ENOOLDFUNC = 267,   /* a function to be replaced is not in the target library */
   PULP_ENONEWFUNC = 268,   /* replacement functions not found: all named in the mailbox's text, one a line */
-  PULP_ESTATE = 270,       /* an operation is pending */
+  PULP_ENOMETA = 269,
+  PULP_ESTATE = 270,       /* an operation is pending; to SUSE's tool: the patch could not be recorded */
   PULP_ENOTAPPLIED = 272,
+  PULP_EDEPEND = 273,      /* a patch that this one needs is not in force */
+  PULP_EAPPLIED = 275,
   PULP_ENOTARGETLIB = 276, /* no library at target_bias */
+  PULP_ENOPATCHABLE = 278, /* an entry is not prepared, or holds somebody else's bytes */
   PULP_EUSRBLOCKED = 280,
   PULP_EINITFAIL = 282,
+  PULP_ENOPATCH = 284,     /* revert-all: the library is loaded and has no patch */
+  PULP_EINSNQ = 285,       /* the operation does not fit into the instruction queue */
   PULP_EDLOPEN = 287,      /* the loader's message is in the mailbox's text */
   /* ours */
   PULP_EPOOLFULL = 400,
@@ -239,7 +249,7 @@ struct pulp_request {
   uint32_t size;
   uint32_t patch_count, patches_offset;    /* struct pulp_request_patch[] */
   uint32_t revert_count, reverts_offset;   /* uint8_t id[32][] of patches to be left */
-  uint32_t reserved;
+  uint32_t flags;                          /* 0; see PULP_REQUEST_SUSE */
   uint64_t owner_pid, owner_start, token, tool_pid;
 };
 

@@ -1,23 +1,147 @@
-/* entry.S: SUSE's entry points. Its tool sets rip to entry + 2 and waits for the int3; RAX is the result. */
+/* entry.S: SUSE's entry points. Its tool sets rip to entry + 2 and the stack pointer to a multiple of 64 below the red
+ * zone, and waits for the int3; RAX is the result. It saves no vector register and no signal mask, and says nothing of
+ * where the thread was.
+ *
+ * The first two bytes are for the kernel: of a thread that was in a system call it takes 2 from rip, so that the call is
+ * made again. With a push there, a stack pointer that is no multiple of 64 any more proves that the thread was in a system
+ * call, and rcx is where that returns to. SUSE's own library has two nops.
+ */
 #ifdef __x86_64__
 #if __has_include(<cet.h>)
 #include <cet.h>
 #endif
-        .text
+
+#define EAGAIN             11
+#define SYS_rt_sigprocmask 14
+#define SYS_rt_sigreturn   15
+#define SIG_SETMASK        2
+#define CALL_SIZE          (64 + 312)   /* struct pulp_suse_call */
+#define XSAVE_RESERVED     464          /* bytes 464..511 for software, 512..575 the header */
+
+        .section .pulp_pool, "ax", @progbits    # named first: see PULP_RARE_CODE
+        .section .pulp_rare, "ax", @progbits
         .balign 16
 
-        .macro ENTRY name, body
+        .macro ENTRY name
         .globl  \name           # no .type, no .size: NOTYPE and 0, as in SUSE's library
 \name:
-        .byte   0x90, 0x90      # on return from an interrupted system call the kernel takes 2 from rip
-        call    \body           # rsp is 64-byte aligned here: the call gives C what it expects
+        .byte   0x51, 0x90      # push %rcx; nop
+        call    \name\()_body
         int3                    # tells the tool that we are done
         .endm
 
-        ENTRY   __ulp_trigger, pulp_suse_trigger
-        ENTRY   __ulp_revert_all, pulp_suse_revert_all
-        ENTRY   __ulp_check_patched, pulp_suse_check_patched
-        ENTRY   __ulp_get_global_universe, pulp_suse_get_global_universe
-        ENTRY   __ulp_enable_or_disable_patching, pulp_suse_enable_or_disable_patching
+        .macro BODY name, body
+        .type   \name\()_body, @function
+\name\()_body:
+        pushq   %r15
+        leaq    \body(%rip), %r15
+        jmp     enter
+        .size   \name\()_body, . - \name\()_body
+        .endm
+
+        ENTRY   __ulp_trigger
+        ENTRY   __ulp_revert_all
+        ENTRY   __ulp_check_patched
+        ENTRY   __ulp_get_global_universe
+        ENTRY   __ulp_enable_or_disable_patching
+
+        BODY    __ulp_trigger, pulp_suse_trigger
+        BODY    __ulp_revert_all, pulp_suse_revert_all
+        BODY    __ulp_check_patched, pulp_suse_check_patched
+        BODY    __ulp_get_global_universe, pulp_suse_get_global_universe
+        BODY    __ulp_enable_or_disable_patching, pulp_suse_enable_or_disable_patching
+
+        .type   enter, @function
+enter:
+        .cfi_startproc
+        .cfi_undefined %rip
+        pushq   %r14                            # what unwinding the diverted thread begins with: the tool leaves all
+        pushq   %r13                            # but rip and rsp as they were
+        pushq   %r12
+        pushq   %rbp
+        pushq   %rbx
+        movq    %rax, %r12
+        movq    %rcx, %r13
+        leaq    48(%rsp), %r14
+        movl    $EAGAIN, %eax                   # should a signal end the call at once
+        xorl    %ebp, %ebp
+        rdsspq  %rbp                            # with a shadow stack rt_sigreturn wants a token there, and the tool
+        testq   %rbp, %rbp                      # would not put it back as it was: nothing is done at all
+        jz      1f
+        movq    %r14, %rsp
+        ret
+1:      cld
+        subq    $64, %rsp
+        andq    $-64, %rsp
+        movl    $SYS_rt_sigprocmask, %eax
+        movl    $SIG_SETMASK, %edi
+        leaq    blocked_signals(%rip), %rsi
+        movq    %rsp, %rdx
+        movl    $8, %r10d                       # sizeof(kernel sigset_t)
+        syscall
+        movq    (%rsp), %rbp                    # the mask as it was
+        movl    $0xd, %eax                      # Intel SDM 13.2: EBX = size of the enabled components' area
+        xorl    %ecx, %ecx
+        cpuid
+        leaq    64(%rbx), %rax                  # and the second magic number behind it
+        subq    %rax, %rsp
+        andq    $-64, %rsp
+        leaq    XSAVE_RESERVED(%rsp), %rdi
+        movl    $14, %ecx
+        xorl    %eax, %eax
+        rep stosq
+        movl    $-1, %eax
+        movl    $-1, %edx
+        xsave64 (%rsp)
+        fninit
+        ldmxcsr default_mxcsr(%rip)
+        movq    %rsp, %rdi
+        subq    $(CALL_SIZE + 15) & ~15, %rsp
+        movq    %r15, 0(%rsp)
+        movq    %r12, 8(%rsp)
+        movq    %r13, 16(%rsp)
+        movq    %r14, 24(%rsp)
+        movq    %rbp, 32(%rsp)
+        movq    %rdi, 40(%rsp)
+        movq    %rbx, 48(%rsp)
+        movq    %rsp, %rdi
+        xorl    %ebp, %ebp                      # frame-pointer unwinders stop here
+        call    pulp_suse_serve
+        leaq    8(%rax), %rsp                   # the kernel looks for the frame 8 bytes below
+        movl    $SYS_rt_sigreturn, %eax
+        syscall
+        ud2
+        .cfi_endproc
+        .size   enter, . - enter
+
+/* uint64_t pulp_on_stack(uint64_t (*function)(void *), void *argument, uint64_t top) */
+        .globl  pulp_on_stack
+        .hidden pulp_on_stack
+        .type   pulp_on_stack, @function
+        .balign 16
+pulp_on_stack:
+        .cfi_startproc
+        endbr64
+        pushq   %rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset %rbp, -16
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register %rbp
+        movq    %rdx, %rsp
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        callq   *%rax
+        leave
+        .cfi_def_cfa %rsp, 8
+        ret
+        .cfi_endproc
+        .size   pulp_on_stack, . - pulp_on_stack
+
+        .section .rodata
+        .balign 8
+blocked_signals:        # all but SIGILL 4, SIGTRAP 5, SIGBUS 7, SIGFPE 8, SIGSEGV 11, SIGSYS 31: bit = number - 1
+        .quad   ~((1 << 3) | (1 << 4) | (1 << 6) | (1 << 7) | (1 << 10) | (1 << 30))
+default_mxcsr:
+        .long   0x1f80          # all exceptions masked, round to nearest
         .section .note.GNU-stack, "", @progbits
 #endif

@@ -1,0 +1,57 @@
+/* suse_call.c: ends a call of SUSE's tool. The tool takes any stop of the thread for the end and RAX then for the answer.
+ * Signals were blocked meanwhile, or one of them would have ended the call in the middle of the loader. As soon as the
+ * mask is back, a signal that came in the meantime stops the thread: the answer must be in RAX by then. rt_sigreturn puts
+ * mask, vector state, answer and the address of the int3 in place at once.
+ */
+#include "../../runtime.h"
+
+PULP_RARE_CODE
+#ifdef __x86_64__
+#include "syscall.h"
+#include <sys/syscall.h>
+
+enum { MAGIC_1 = 0x46505853, MAGIC_2 = 0x46505845 }; /* <asm/sigcontext.h> */
+enum { UC_ALL = 7 };                                 /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
+enum { SOFTWARE_RESERVED = 464, USER_CS = 0x33, USER_SS = 0x2b, FLAGS = 0x202 };
+
+struct software_reserved { /* struct _fpx_sw_bytes */
+  uint32_t magic, extended_size;
+  uint64_t features;
+  uint32_t size;
+};
+
+/* A call that was ended in its middle, by a fault in a constructor, left signals blocked: what the mask was before is
+ * given back by the next one. */
+static uint64_t true_mask;
+static bool is_pending;
+
+static void complete_xsave(const struct pulp_suse_call *call) {
+  struct software_reserved *reserved = (void *)(uintptr_t)(call->xsave + SOFTWARE_RESERVED);
+  uint32_t low, high, magic = MAGIC_2;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  *reserved = (struct software_reserved){.magic = MAGIC_1, .extended_size = (uint32_t)call->xsave_size + 4,
+    .features = (uint64_t)high << 32 | low, .size = (uint32_t)call->xsave_size};
+  pulp_copy((void *)(uintptr_t)(call->xsave + call->xsave_size), &magic, sizeof magic);
+}
+
+struct pulp_sigframe *pulp_suse_serve(struct pulp_suse_call *call) {
+  struct pulp_sigframe *frame = &call->frame;
+  if (!is_pending) true_mask = call->mask;
+  is_pending = true;
+  uint64_t result = call->body(call);
+  is_pending = false;
+  complete_xsave(call);
+  pulp_zero(frame, sizeof *frame);
+  pulp_syscall(SYS_sigaltstack, 0, (long)&frame->stack_pointer, 0, 0, 0, 0); /* unchanged */
+  frame->flags = UC_ALL;
+  frame->rax = result;
+  frame->rip = *(uint64_t *)(uintptr_t)call->rsp;
+  frame->rsp = call->rsp + 8;
+  frame->rflags = FLAGS;
+  frame->cs = USER_CS;
+  frame->ss = USER_SS;
+  frame->fpstate = call->xsave;
+  frame->mask = true_mask;
+  return frame;
+}
+#endif

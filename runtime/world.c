@@ -1,0 +1,349 @@
+/* world.c: may the loader and the allocator be used now, with every other thread stopped wherever it was? Nothing was
+ * interposed, so nothing was counted: the kernel tells each thread's place in /proc/self/task/TID/syscall, and the words
+ * of its stack tell who called: by unwinding, or, where that does not reach the thread's beginning, by taking each word
+ * for a return address. One into the allocator, the loader, fork and the like means "not now"; so does everything that
+ * cannot be read. General registers, plain system calls, no libc.
+ *
+ * The thread that runs here was diverted, and nobody says from where. Only one thing can be known for sure: that it was in
+ * a system call, which the kernel was about to restart (arch/x86_64/entry.S) or had ended with EINTR.
+ */
+#define _GNU_SOURCE
+#include "runtime.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#ifdef __x86_64__
+#include "arch/x86_64/syscall.h"
+#endif
+
+PULP_RARE_CODE
+
+enum { RANGE_MAX = 80, CHUNK = 16384, RED_ZONE = 128, PADDING = 14 };
+
+static struct {
+  struct pulp_range ranges[RANGE_MAX]; /* code in which locks are held */
+  uint32_t count;
+  struct pulp_range bounds;       /* of all of them */
+  struct pulp_range entry_bounds; /* of all entries that may be in transit */
+  const struct pulp_suse_unit *units; /* about to be armed */
+  uint32_t unit_count;
+  uint64_t words[CHUNK / 8];
+  char listing[4096];
+  int memory; /* /proc/self/mem */
+} world;
+
+static bool failed(long result) { return result < 0 && result > -4096; }
+
+static long open_path(const char *path, long flags) {
+  return pulp_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
+}
+static void close_file(long file) { pulp_syscall(SYS_close, file, 0, 0, 0, 0, 0); }
+
+/* Reads memory that may not be there: how many bytes are. pread64 on /proc/self/mem, because seccomp filters of services
+ * let it pass and process_vm_readv often not. */
+uint64_t pulp_peek(uint64_t address, void *to, uint64_t size) {
+  if (!world.memory) {
+    long file = open_path("/proc/self/mem", O_RDONLY);
+    if (failed(file)) return 0;
+    if (!file) { /* 0 means "not open" here */
+      long other = pulp_syscall(SYS_fcntl, file, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
+      close_file(file);
+      if (failed(other)) return 0;
+      file = other;
+    }
+    world.memory = (int)file;
+  }
+  long got = pulp_syscall(SYS_pread64, world.memory, (long)to, (long)size, (long)address, 0, 0);
+  return failed(got) ? 0 : (uint64_t)got;
+}
+
+void pulp_peek_end(void) {
+  if (world.memory) close_file(world.memory);
+  world.memory = 0;
+}
+
+/* Where locks are held */
+
+static void add_range(uint64_t start, uint64_t end) {
+  if (start >= end || world.count == RANGE_MAX) return;
+  world.ranges[world.count++] = (struct pulp_range){start, end};
+  if (start < world.bounds.start) world.bounds.start = start;
+  if (end > world.bounds.end) world.bounds.end = end;
+}
+
+static const char *const allocator[] = {"malloc", "free", "calloc", "realloc", "memalign", "valloc", "pvalloc",
+  "posix_memalign", "aligned_alloc", "malloc_trim", "malloc_usable_size", "malloc_stats", "malloc_info", "mallinfo",
+  "mallinfo2", "mallopt"};
+
+/* Of the C library: what takes locks that loading a container needs as well, the loader's, the allocator's, those of
+ * thread stacks and of exit handlers. */
+static const char *const lockers[] = {"fork", "_Fork", "vfork", "dl_iterate_phdr", "dlopen", "dlmopen", "dlclose",
+  "dlsym", "dlvsym", "dladdr", "dladdr1", "dlinfo", "dlerror", "pthread_create", "pthread_exit", "pthread_join",
+  "pthread_tryjoin_np", "pthread_timedjoin_np", "pthread_clockjoin_np", "pthread_detach", "pthread_cancel",
+  "pthread_getattr_np", "pthread_key_create", "pthread_atfork", "__register_atfork", "__cxa_atexit",
+  "__cxa_at_quick_exit", "__cxa_thread_atexit_impl", "__cxa_finalize", "on_exit", "exit", "quick_exit"};
+
+static void add_text(uint64_t bias) {
+  struct pulp_range text[8];
+  uint32_t count = pulp_object_text(bias, text, 8);
+  for (uint32_t index = 0; index < count; index++) add_range(text[index].start, text[index].end);
+}
+
+/* libc's allocator is one object file: its local functions lie among and around the exported ones. */
+static bool add_allocator_of_libc(const struct pulp_object *libc) {
+  struct pulp_range range = {PULP_NEVER, 0};
+  struct pulp_function function;
+  for (uint32_t index = 0; index < sizeof allocator / sizeof *allocator; index++) {
+    if (!pulp_object_function(libc, allocator[index], &function)) continue;
+    if (function.start < range.start) range.start = function.start;
+    if (function.end > range.end) range.end = function.end;
+  }
+  if (!range.end) return false;
+  pulp_object_widen(libc, &range);
+  add_range(range.start, range.end);
+  for (uint32_t index = 0; index < sizeof lockers / sizeof *lockers; index++)
+    if (pulp_object_function(libc, lockers[index], &function)) add_range(function.start, function.end);
+  return true;
+}
+
+/* false: cannot be told, for instance because the loader is changing its list. */
+static bool find_lock_holders(void) {
+  struct pulp_object object;
+  struct pulp_function function;
+  bool has_libc = false, has_allocator = false;
+  uint64_t loader = pulp_loader_base();
+  world.count = 0;
+  world.bounds = (struct pulp_range){PULP_NEVER, 0};
+  if (!loader || !pulp_object_first(&object)) return false;
+  add_text(loader);
+  if (!world.count) return false;
+  do {
+    if (object.bias == loader) continue;
+    bool is_libc = pulp_same_string(object.soname, "libc.so.6");
+    if (is_libc) has_libc |= add_allocator_of_libc(&object);
+    else if (!has_allocator && pulp_object_function(&object, "malloc", &function)) {
+      add_range(function.start, function.end);
+      add_text(object.bias); /* another allocator: all of its code */
+    }
+    has_allocator |= is_libc || pulp_object_function(&object, "malloc", &function);
+  } while (pulp_object_next(&object));
+  return has_libc && world.count < RANGE_MAX;
+}
+
+static bool holds_locks(uint64_t address) {
+  if (address < world.bounds.start || address >= world.bounds.end) return false;
+  for (uint32_t index = 0; index < world.count; index++)
+    if (address >= world.ranges[index].start && address < world.ranges[index].end) return true;
+  return false;
+}
+
+/* Where entries are in transit: in a stub, in a padding, between the two bytes at a point */
+
+static void add_entry(uint64_t entry) {
+  if (entry - PADDING < world.entry_bounds.start) world.entry_bounds.start = entry - PADDING;
+  if (entry + 6 > world.entry_bounds.end) world.entry_bounds.end = entry + 6;
+}
+
+static void find_entries(void) {
+  world.entry_bounds = (struct pulp_range){PULP_NEVER, 0};
+  for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch))
+    for (uint32_t index = 0; index < patch->unit_count; index++) add_entry(pulp_patch_units(patch)[index].patched_addr);
+  for (uint32_t index = 0; index < world.unit_count; index++) add_entry(world.units[index].entry);
+}
+
+static bool at_entry(uint64_t address, uint64_t entry, uint32_t point_offset) {
+  return (address >= entry - PADDING && address < entry) || address == entry + point_offset + 1;
+}
+
+static bool in_transit(uint64_t address) {
+  if (address >= (uintptr_t)pulp_pool_start && address < (uintptr_t)pulp_pool_end) return true;
+  if (address < world.entry_bounds.start || address >= world.entry_bounds.end) return false;
+  for (uint32_t index = 0; index < world.unit_count; index++)
+    if (at_entry(address, world.units[index].entry, world.units[index].point_offset)) return true;
+  for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch))
+    for (uint32_t index = 0; index < patch->unit_count; index++)
+      if (at_entry(address, pulp_patch_units(patch)[index].patched_addr, pulp_patch_units(patch)[index].point_offset))
+        return true;
+  return false;
+}
+
+/* Threads */
+
+static bool in_call(uint64_t address) {
+  return (address >= (uintptr_t)pulp_call_text_start && address < (uintptr_t)pulp_call_text_end) ||
+         (address >= __ulp_ext.call_stack_bottom && address < __ulp_ext.call_stack_top);
+}
+
+static const char *judge(uint64_t address) {
+  if (holds_locks(address)) return "is in the allocator, the loader or the like";
+  return in_transit(address) ? "stands in a detour or at an entry" : NULL;
+}
+
+/* Every word of a stack may be a return address: for stacks that cannot be unwound. */
+static const char *scan_stack(uint64_t from, uint64_t depth) {
+  for (uint64_t done = 0; done < depth;) {
+    uint64_t size = pulp_peek(from + done, world.words, sizeof world.words);
+    for (uint64_t index = 0; index < size / 8; index++) {
+      const char *reason = judge(world.words[index]);
+      if (reason) return reason;
+    }
+    if (size < sizeof world.words) return done + size ? NULL : "has no readable stack";
+    done += size;
+  }
+  return NULL;
+}
+
+/* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. */
+static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, const char **ret) {
+  enum { FRAME_MAX = 1024, RETURN_ADDRESS = 16 };
+  enum pulp_unwind_step step;
+  struct pulp_unwind_state state;
+  pulp_copy(&state, from, sizeof state);
+  *ret = judge(pc);
+  for (uint32_t index = 0; index < FRAME_MAX && (step = pulp_unwind_step(&state, pc)) != PULP_UNWIND_UNKNOWN; index++) {
+    if (step == PULP_UNWIND_ROOT) return true;
+    pc = state.registers[RETURN_ADDRESS] - 1;
+    if (!*ret) *ret = judge(pc);
+  }
+  return false;
+}
+
+/* The last two words of the line are the stack pointer and the place; "running" has none. */
+static bool parse_place(const char *line, long size, uint64_t *sp, uint64_t *pc) {
+  uint64_t words[2] = {0, 0};
+  uint32_t count = 0;
+  for (long at = 0; at + 2 < size; at++) {
+    if (line[at] != ' ' || line[at + 1] != '0' || line[at + 2] != 'x') continue;
+    uint64_t value = 0;
+    for (at += 3; at < size; at++) {
+      char digit = line[at];
+      if (digit >= '0' && digit <= '9') value = value * 16 + (uint64_t)(digit - '0');
+      else if (digit >= 'a' && digit <= 'f') value = value * 16 + (uint64_t)(digit - 'a' + 10);
+      else break;
+    }
+    words[0] = words[1], words[1] = value, count++, at--;
+  }
+  *sp = words[0], *pc = words[1];
+  return count >= 2;
+}
+
+static const char *judge_thread(uint64_t tid, uint64_t depth) {
+  char path[64], line[256];
+  struct pulp_text name = {.data = path, .capacity = sizeof path - 1};
+  uint64_t sp, pc;
+  pulp_text_string(&name, "/proc/self/task/");
+  pulp_text_number(&name, tid, 10);
+  pulp_text_string(&name, "/syscall");
+  path[name.size] = 0;
+  long file = open_path(path, O_RDONLY);
+  if (file == -ENOENT || file == -ESRCH) return NULL; /* it has ended */
+  if (failed(file)) return "cannot be looked at: /proc/self/task/TID/syscall is not readable";
+  long size = pulp_syscall(SYS_read, file, (long)line, sizeof line, 0, 0, 0);
+  close_file(file);
+  if (size == -ESRCH || size == 0) return NULL;
+  if (failed(size) || !parse_place(line, size, &sp, &pc)) return "runs";
+  if (in_call(pc) || in_call(sp)) return "is in a call of ulpsh";
+  struct pulp_unwind_state state;
+  const char *reason;
+  pulp_zero(&state, sizeof state);
+  state.known = 1u << 7;
+  state.registers[7] = sp;
+  return unwind(&state, pc, &reason) || reason ? reason : scan_stack(sp, depth);
+}
+
+struct entry { /* linux_dirent64 */
+  uint64_t inode, offset;
+  uint16_t size;
+  uint8_t type;
+  char name[];
+} __attribute__((packed));
+
+static uint64_t number(const char *text) {
+  uint64_t value = 0;
+  for (; *text >= '0' && *text <= '9'; text++) value = value * 10 + (uint64_t)(*text - '0');
+  return *text ? 0 : value;
+}
+
+static const char *judge_threads(uint64_t self, uint64_t depth, uint64_t *culprit, uint64_t *count) {
+  const char *reason = NULL;
+  long directory = open_path("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
+  *count = 0;
+  if (failed(directory)) return "of this process cannot be listed: /proc/self/task is not readable";
+  while (!reason && (size = pulp_syscall(SYS_getdents64, directory, (long)world.listing, sizeof world.listing, 0, 0, 0)) > 0)
+    for (long at = 0; at < size && !reason; at += ((struct entry *)(world.listing + at))->size) {
+      uint64_t tid = number(((struct entry *)(world.listing + at))->name);
+      if (!tid) continue;
+      ++*count;
+      if (!depth || tid == self) continue;
+      *culprit = tid;
+      reason = judge_thread(tid, depth);
+    }
+  if (!reason && size < 0) reason = "of this process cannot be listed";
+  close_file(directory);
+  return reason;
+}
+
+/* The stack pointer of the diverted thread was one of eight values above the red zone that the tool left. A wrong one does
+ * not lead to the thread's beginning, save by chance: what any of those says that do lead there counts. */
+static bool unwind_self(const struct pulp_suse_call *call, uint64_t stack, const char **ret) {
+  static const uint8_t saved[6] = {15, 14, 13, 12, 6, 3}; /* downwards from call->rsp */
+  struct pulp_unwind_state state;
+  bool is_complete = false;
+  pulp_zero(&state, sizeof state);
+  state.known = 1u << 7;
+  for (uint32_t index = 0; index < sizeof saved; index++) {
+    state.registers[saved[index]] = *(const uint64_t *)(uintptr_t)(call->rsp - 8 * (index + 1));
+    state.known |= 1u << saved[index];
+  }
+  *ret = NULL;
+  for (uint64_t slack = 0; slack < 64; slack += 8) {
+    const char *reason;
+    state.registers[7] = stack + RED_ZONE + slack;
+    if (!unwind(&state, call->rcx, &reason)) continue;
+    is_complete = true;
+    if (reason) *ret = reason;
+  }
+  return is_complete;
+}
+
+static const char *judge_self(const struct pulp_suse_call *call, uint64_t depth) {
+  uint8_t code[2] = {0, 0};
+  uint64_t stack = (call->rsp + 8 + 63) & ~63ull;
+  bool restarted = (call->rsp + 8) & 63, interrupted = call->rax == (uint64_t)-EINTR;
+  bool after_syscall = pulp_peek(call->rcx - 2, code, 2) == 2 && code[0] == 0x0f && code[1] == 0x05;
+  if (!after_syscall || !(restarted || interrupted)) return "computes: it can be diverted only in a system call";
+  if (in_call(call->rcx) || in_call(stack)) return "is in a call of ulpsh";
+  const char *reason;
+  return unwind_self(call, stack, &reason) ? reason : scan_stack(stack + RED_ZONE, depth);
+}
+
+static uint64_t refuse(const char *reason, uint64_t tid) {
+  static const char *last_reason; /* a tool that tries again a thousand times must not fill the message queue */
+  if (reason == last_reason) return PULP_EAGAIN;
+  char line[256];
+  struct pulp_text text = {.data = line, .capacity = sizeof line - 1};
+  last_reason = reason;
+  pulp_text_string(&text, "ulp: not now: thread ");
+  if (tid) pulp_text_number(&text, tid, 10), pulp_text_string(&text, " ");
+  pulp_text_string(&text, reason);
+  pulp_text_string(&text, "; nothing was changed\n");
+  line[text.size] = 0;
+  pulp_message(line);
+  return PULP_EAGAIN;
+}
+
+/* 0, or EAGAIN. `units` are functions about to be armed, not known to the journal yet. */
+uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t unit_count) {
+  uint64_t self = (uint64_t)pulp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), culprit = 0, count = 0;
+  world.units = units, world.unit_count = unit_count;
+  const char *reason = find_lock_holders() ? NULL : "changes the loader's list of libraries";
+  if (reason) return refuse(reason, 0);
+  find_entries();
+  pulp_unwind_prepare();
+  reason = judge_threads(self, 0, &culprit, &count);
+  /* Frames of a constructor may lie between a thread's top and the loader that it holds. */
+  uint64_t depth = count <= 8 ? 1048576 : count <= 64 ? 262144 : 65536;
+  if (!reason) culprit = self, reason = judge_self(call, depth);
+  if (!reason) reason = judge_threads(self, depth, &culprit, &count);
+  return reason ? refuse(reason, culprit) : PULP_OK;
+}
