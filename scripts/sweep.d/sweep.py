@@ -77,11 +77,15 @@ class Sweep:
                     points.append((found[1], counts[found[1]]))
         return points
 
-    def steps(self, body):
+    def steps(self, body, name=None):
         """How many ptrace requests and writes one run makes: the first place behind the last is survived."""
         low, high = 0, 64
+
         def survived(place):
-            self.set_state(self.before)
+            if name == "recover":
+                self.prepare(name)
+            else:
+                self.set_state(self.before)
             return self.finish(self.start(self.program(body), {"ULPSH_DIE_AT": str(place)}))[0] == 0
         while not survived(high):
             low, high = high, high * 2
@@ -227,6 +231,7 @@ class Sweep:
             row["hit"] += hit
             if how == "target":
                 self.renew(threads)
+                self.set_state(before)
                 return hit
             wrong = self.look(row, where, before, after)
             wrong += self.afterwards(row, name, before, after)
@@ -360,9 +365,7 @@ class Sweep:
         if how in ("call", "target"):
             points = self.calls(body)
         elif how == "step":
-            points = [1] if name == "recover" else self.steps(body)
-            if name == "recover":
-                points = list(range(1, 200))
+            points = self.steps(body, name)
         self.set_state(self.before or "000")
         return points
 
