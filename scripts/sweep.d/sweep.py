@@ -17,7 +17,9 @@ import operations
 from target import Lost, Target
 
 OPERATION_AFTER = {name: operation[1] for name, operation in operations.OPERATIONS.items()}
-COLUMNS = ["points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left"]
+COLUMNS = ["points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left", "again"]
+# Refusals that only say that the target got no processor in five seconds, or has not yet come back from a dead tool's call.
+PASSING = ("[carrier.none]", "[process.unstoppable]", "[operation.busy]", "[call.busy]", "[call.timeout]")
 BAD = ["dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
 
 
@@ -32,6 +34,7 @@ class Sweep:
         self.random = random.Random(options.seed)
         self.target = None
         self.rest = None
+        self.row = collections.Counter()
 
     # The tool
 
@@ -58,6 +61,15 @@ class Sweep:
             child.communicate()
             return None, "hangs at\n" + where
         return child.returncode, said
+
+    def insist(self, body):
+        """Runs a program, again when it is refused for a passing reason; how often is told in the column `again`."""
+        for _ in range(5):
+            status, said = self.finish(self.start(self.program(body)))
+            if status == 0 or not any(code in said for code in PASSING):
+                break
+            self.row["again"] += 1
+        return status, said
 
     # Points
 
@@ -115,8 +127,7 @@ class Sweep:
         self.rest = self.target.holdings(self.directory)[0]
 
     def set_state(self, version):
-        code = operations.SET_STATE + f'set_state "{version}"'
-        status, said = self.finish(self.start(self.program(code)))
+        status, said = self.insist(operations.SET_STATE + f'set_state "{version}"')
         if status != 0:
             raise Lost(f"cannot be brought into {version}: {said}")
 
@@ -162,7 +173,7 @@ class Sweep:
     def afterwards(self, row, name, before, after):
         """The next command recovers and works, and nothing is left when all is as at the begin."""
         body = operations.OPERATIONS[name][2]
-        status, said = self.finish(self.start(self.program(f"print(({body}).state)")))
+        status, said = self.insist(f"print(({body}).state)")
         wrong = []
         if status != 0 or said.split()[-1:] not in (["done"], ["already"]):
             row["recovery"] += 1
@@ -306,7 +317,7 @@ class Sweep:
         """A tool that changes the target all the time is killed after up to 20 ms of it; the next one must recover and go on."""
         there, back = {"apply": ("D", "D"), "set": ("{M, D, V1}", "{M, D, V1}")}[name]
         body = self.LOOP % f"ulp.trigger(p, {there}) ulp.revert(p, {back})"
-        row = self.rows[(name, threads, "random", signal_name)] = collections.Counter()
+        row = self.row = self.rows[(name, threads, "random", signal_name)] = collections.Counter()
         began = time.monotonic()
         self.renew(threads)
         for number in range(self.options.random):
@@ -329,7 +340,7 @@ class Sweep:
                 self.renew(threads)
         print(self.line((name, threads, "random", signal_name), row) + f"  {time.monotonic() - began:.0f} s", flush=True)
 
-    def random_kill(self, row, signal_name, body, after):
+    def random_kill(self, row, signal_name, body, after, attempts=4):
         child = self.start(self.program(body))
         said = b""
         deadline = time.monotonic() + 60
@@ -338,7 +349,11 @@ class Sweep:
             got = os.read(child.stdout.fileno(), 4096) if ready else b""
             if not got:
                 status, rest = self.finish(child, 1)
-                raise Lost(f"the next tool does not come to work (status {status}): {(said.decode() + rest)[-400:]}")
+                refusal = said.decode(errors="replace") + rest
+                if attempts and any(code in refusal for code in PASSING):
+                    row["again"] += 1
+                    return self.random_kill(row, signal_name, body, after, attempts - 1)
+                raise Lost(f"the next tool does not come to work (status {status}): {refusal[-400:]}")
             said += got
         if self.random.random() < 0.3:
             self.target.send_signals(3)
@@ -354,7 +369,7 @@ class Sweep:
     def run_points(self, threads, name, how, signal_name, before, after, label):
         body = operations.OPERATIONS[name][2]
         self.before = before
-        row = self.rows[(label, threads, how, signal_name)] = collections.Counter()
+        row = self.row = self.rows[(label, threads, how, signal_name)] = collections.Counter()
         began = time.monotonic()
         for point in self.sample(self.points(how, name, body)):
             self.point(row, how, signal_name, name, threads, point, before, after)
