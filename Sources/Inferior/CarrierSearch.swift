@@ -111,14 +111,23 @@ struct CarrierSearch {
   }
 
   private func stackReason(_ tid: pid_t, _ registers: Registers) -> String? {
+    let trace = unwinder.unwind(tid, registers)
+    if let reason = lockReason(registers, trace) { return reason }
+    // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
+    return trace.frames.dropFirst().contains(where: \.isActivation) ? "it is in a signal handler" : nil
+  }
+
+  /// Whether a thread is, or may be, in code that holds locks of the allocator or the loader.
+  func lockReason(_ tid: pid_t, _ registers: Registers) -> String? {
+    lockReason(registers, unwinder.unwind(tid, registers))
+  }
+
+  private func lockReason(_ registers: Registers, _ trace: StackTrace) -> String? {
     // Without libdw there is not even a first frame.
     if let reason = hazards.reason(at: registers.programCounter) { return "it is \(reason)" }
-    let trace = unwinder.unwind(tid, registers)
     for frame in trace.frames {
       if let reason = hazards.reason(at: frame.lookupAddress) { return "it is \(reason)" }
     }
-    // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
-    if trace.frames.dropFirst().contains(where: \.isActivation) { return "it is in a signal handler" }
     return trace.isComplete ? nil : scanReason(registers)
   }
 

@@ -10,14 +10,7 @@ extension TargetProcess {
   public func bareCall(
     _ function: UInt64, _ arguments: [UInt64], until deadline: Deadline, only thread: pid_t? = nil
   ) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
-    let facts = try self.facts()
-    if facts.tracer != 0 { throw .traced(pid, by: facts.tracer) }
-    guard facts.state != "T" else {
-      throw CodedError(.processStopped, "process \(pid) (\(facts.comm)) is stopped", data: ["pid": .integer(Int64(pid))])
-    }
-    if facts.usesShadowStack {
-      throw CodedError(.processShadowStack, "process \(pid) runs with shadow stacks", data: ["pid": .integer(Int64(pid))])
-    }
+    try checkTraceable()
     let site = try bareCallSite()
     var trace = try TraceSession(memory)
     do {
@@ -35,7 +28,8 @@ extension TargetProcess {
     }
   }
 
-  private func bareCallSite() throws(CodedError) -> BareCallSite {
+  /// What bare calls go through in this process. Fails with `process.foreign_loader` when libc's text lacks it.
+  public func bareCallSite() throws(CodedError) -> BareCallSite {
     func missing(_ what: String) -> CodedError {
       CodedError(
         .processForeignLoader, "process \(pid): \(what), so nothing can be called in it",

@@ -49,7 +49,7 @@ extension PatchPlanner {
       var offset: UInt64 = 0
       while offset < section.size {
         let count = Int(min(section.size - offset, 1 << 20))
-        let found = try runtime.memory.read(section.address &+ library.bias &+ offset, count: count)
+        let found = try process.memory.read(section.address &+ library.bias &+ offset, count: count)
         for index in stride(from: 0, to: count, by: 8) {
           let word = found.integer(at: index, as: UInt64.self) ?? found[index...].reversed().reduce(0) { $0 << 8 | UInt64($1) }
           let position = Int(offset) + index

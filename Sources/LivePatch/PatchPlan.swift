@@ -85,13 +85,13 @@ public struct PlanOptions: Sendable {
 /// Computes plans for one process.
 public struct PatchPlanner {
   let process: TargetProcess
-  let runtime: PulpRuntime
+  let runtime: any LivePatchRuntime
   let universe: UInt64
   let patches: [LoadedPatch]
   let lost: [LostPatch]
   let options: PlanOptions
 
-  public init(_ runtime: PulpRuntime, _ options: PlanOptions = PlanOptions()) throws(CodedError) {
+  public init(_ runtime: any LivePatchRuntime, _ options: PlanOptions = PlanOptions()) throws(CodedError) {
     process = runtime.process
     self.runtime = runtime
     self.options = options
@@ -164,7 +164,7 @@ public struct PatchPlanner {
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
     let brings = try broughtLibraries(container)
     if brings.isEmpty { try checkResolvable(container) }
-    try checkReuse(of: container)
+    if runtime.remembersContainers { try checkReuse(of: container) }
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     return PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: container.path, file: try visibleFile(container),
@@ -279,7 +279,7 @@ public struct PatchPlanner {
 
   /// Whether a detour at `entry` leads where this runtime's journal can have sent it.
   private func isOurs(_ target: UInt64, _ entry: UInt64) -> Bool {
-    if runtime.pool.contains(target) { return true }
+    if runtime.isSelector(target) { return true }
     return patches.contains { patch in patch.units.contains { $0.entry == entry && $0.replacement == target } }
   }
 

@@ -23,7 +23,7 @@ extension PulpRuntime {
     return (state == 0) != enabled
   }
 
-  func disabled(_ state: Int32) -> CodedError {
+  public func disabled(_ state: Int32) -> CodedError {
     let pid = process.pid
     var error = CodedError(
       .runtimeDisabled, "live patching is switched off in process \(pid) (state \(state))",

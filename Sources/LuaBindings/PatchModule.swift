@@ -19,6 +19,7 @@ enum PatchModule {
       for name in ["units", "references", "constructors", "comments", "undefined", "needed", "dependencies"] {
         container.property(name) { try member(name, of: $0.container) }
       }
+      container.method("wire", "path") { handle, arguments in LuaBytes(try handle.container.wireForm(path: try arguments.string(1))) }
       container.method("record") { handle, _ in try handle.container.record() }
       container.description { "Container \($0.container.path)" }
     }
@@ -61,7 +62,7 @@ enum PatchModule {
       options.unloads = try fields.boolean("unload")
       options.pinsLibraries = try fields.boolean("pin") ?? false
       func plan() throws(CodedError) -> LuaBox<PlanHandle> {
-        let planner = try PatchPlanner(try PulpRuntime(in: target), options)
+        let planner = try PatchPlanner(try findRuntime(in: target), options)
         return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))
       }
       do throws(CodedError) { return try plan() } catch {
@@ -113,7 +114,8 @@ enum PatchModule {
 
   private static func record(_ apply: PatchPlan.Apply) -> LuaRecord {
     var record: LuaRecord = [
-      "id": apply.id.description, "path": apply.path, "library": apply.libraryName, "library_path": apply.libraryPath,
+      "id": apply.id.description, "path": apply.path, "target_path": apply.targetPath,
+      "library": apply.libraryName, "library_path": apply.libraryPath,
       "bias": apply.bias, "constructors": apply.constructors, "brings": apply.brings, "labels": apply.labels, "pin": apply.pinsLibrary,
       "functions": apply.units.map { unit -> LuaRecord in
         [

@@ -40,6 +40,22 @@ final class RuntimeHandle {
   }
 }
 
+/// `ulp.SuseRuntime`: SUSE's runtime in a process.
+final class SuseHandle {
+  let process: ProcessHandle
+  private let runtime: SuseRuntime
+
+  init(_ process: ProcessHandle, _ runtime: SuseRuntime) {
+    self.process = process
+    self.runtime = runtime
+  }
+
+  func open() throws(CodedError) -> SuseRuntime {
+    _ = try process.open()
+    return runtime
+  }
+}
+
 /// `ulp.Plan`: a plan as Lua holds it.
 final class PlanHandle {
   let plan: PatchPlan

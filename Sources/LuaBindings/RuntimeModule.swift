@@ -26,6 +26,7 @@ enum RuntimeModule {
       operation.description { "Operation on process \($0.process.pid) (\($0.phase.rawValue))" }
       operation.onClose { $0.close() }
     }
+    SuseModule.install(in: state)
     ThreadView.install(in: state)
     installReceipts(core: core)
   }
@@ -35,7 +36,7 @@ enum RuntimeModule {
     process.query("runtime") { handle, _ in
       let target = try handle.open()
       target.refreshIfOld()
-      return LuaBox(RuntimeHandle(handle, try PulpRuntime(in: target)))
+      return try runtime(handle, target)
     }
     process.method("switch", "operation", "options") { _, arguments in
       try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
@@ -84,11 +85,21 @@ enum RuntimeModule {
       data: ["pid": .integer(Int64(pid)), "what": .text(first.what)])
   }
 
+  /// Our runtime in the process, or SUSE's.
+  private static func runtime(_ handle: ProcessHandle, _ target: TargetProcess) throws(CodedError) -> LuaResults {
+    switch try findRuntime(in: target) {
+    case let ours as PulpRuntime: .values(LuaBox(RuntimeHandle(handle, ours)))
+    case let theirs as SuseRuntime: .values(LuaBox(SuseHandle(handle, theirs)))
+    default: throw CodedError(.internalError, "process \(target.pid) has a runtime of no known kind")
+    }
+  }
+
   static func microseconds(_ nanoseconds: UInt64) -> Double { Double(nanoseconds) / 1000 }
 
   // MARK: - Reading
 
   private static func defineReading(_ runtime: LuaClass<RuntimeHandle>) {
+    runtime.property("kind") { _ in "ulpsh" }
     runtime.method("universe") { handle, _ in try handle.open().universe() }
     runtime.method("messages") { handle, _ in try handle.open().messages() }
     runtime.method("error_state") { handle, _ in Int64(try handle.open().errorState()) }
@@ -103,7 +114,7 @@ enum RuntimeModule {
     }
   }
 
-  private static func record(_ patch: LoadedPatch, _ universe: UInt64, _ lost: String?) -> LuaRecord {
+  static func record(_ patch: LoadedPatch, _ universe: UInt64, _ lost: String?) -> LuaRecord {
     let isApplied = patch.isInForce(at: universe) && lost == nil
     var record: LuaRecord = [
       "id": hexadecimal(patch.id), "target": printable(patch.libraryName), "path": printable(patch.path),
@@ -195,7 +206,7 @@ enum RuntimeModule {
   }
 
   /// Names are looked up here, after the world has gone on.
-  private static func record(_ blocker: Blocker, _ process: TargetProcess) -> LuaRecord {
+  static func record(_ blocker: Blocker, _ process: TargetProcess) -> LuaRecord {
     let name = ProcFile.read("/proc/\(process.pid)/task/\(blocker.tid)/comm", limit: 64).map { String(decoding: $0.dropLast(), as: UTF8.self) } ?? ""
     var record = frameRecord(blocker.address, blocker.address, process)
     record.set("tid", Int64(blocker.tid))

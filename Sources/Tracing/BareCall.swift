@@ -145,6 +145,7 @@ extension TraceSession {
     try commitRegisters(of: tid)
     ul_set_signal_mask(tid, maskDuringCall)
     tracees[index].state = .seized
+    receipt?.calleeRuns()
     ul_continue_to_system_call(tid, 0)
     return try meet(tid, site, Homecoming(registers: exact, xstate: xstate, mask: mask), until: deadline)
   }
@@ -190,8 +191,10 @@ extension TraceSession {
         return nil
       }
       let value = try memory.load(site.cell, as: UInt64.self)
-      // Number -1: the kernel skips the call and stops again at its exit, where the registers can be set for good.
+      // Number -1: the kernel skips the call and stops again at its exit, where the registers can be set for good. If we die
+      // before that, the carrier does the call once more, and is healed by it.
       registers.raw.orig_rax = UInt64.max
+      registers.programCounter = site.restorer
       ul_set_registers(tid, &registers.raw)
       ul_continue_to_system_call(tid, 0)
       var exit = ul_wait_status()
@@ -214,8 +217,9 @@ extension TraceSession {
     tracees[index].state = .stopped
     tracees[index].signal = 0
     home.xstate.withUnsafeBytes { _ = ul_set_xstate(tid, $0.baseAddress, $0.count) }
+    // The registers last: until then the frame would put everything back.
+    ul_set_signal_mask(tid, home.mask)
     setRegisters(home.registers, of: tid)
     try commitRegisters(of: tid)
-    ul_set_signal_mask(tid, home.mask)
   }
 }

@@ -44,6 +44,7 @@ public final class Receipt {
   /// Where errno lies from the thread pointer; nil when it is not known.
   public var errnoOffset: UInt64?
   var call: CallReceipt?
+  private var calledInWorldStop = false
   private var world: ProcessShot?
 
   static let limit = 200
@@ -88,7 +89,13 @@ public final class Receipt {
 
   // MARK: - World-stops
 
-  func worldStopped(_ memory: ProcessMemory) { world = ProcessShot(memory.thread) }
+  func worldStopped(_ memory: ProcessMemory) {
+    world = ProcessShot(memory.thread)
+    calledInWorldStop = false
+  }
+
+  /// A function runs in the process while all its other threads stand still: what differs afterwards is its doing.
+  func calleeRuns() { calledInWorldStop = true }
 
   /// Another program in the same process is not the same program changed.
   func worldResumes(_ memory: ProcessMemory) {
@@ -99,13 +106,16 @@ public final class Receipt {
     let told = differences.count
     defer { if memory.isOver { takeBack(since: told) } }
     let after = ProcessShot(memory.thread)
-    for (name, value) in before.facts { differ(0, name, value, after.facts.first { $0.name == name }?.value ?? "none") }
+    let cause: ReceiptDifference.Cause = calledInWorldStop ? .callee : .ulpsh
+    func differ(_ what: String, _ before: String, _ after: String) { self.differ(0, what, before, after, cause) }
+    for (name, value) in before.facts { differ(name, value, after.facts.first { $0.name == name }?.value ?? "none") }
     let gone = before.mappings.filter { !after.mappings.contains($0) }
     let new = after.mappings.filter { !before.mappings.contains($0) }
-    for mapping in gone { differ(0, "mapping", mapping.description, "gone or changed") }
-    for mapping in new { differ(0, "mapping", "none", mapping.description) }
-    for (number, target) in before.descriptors { differ(0, "descriptor \(number)", target, after.descriptors[number] ?? "closed") }
-    for (number, target) in after.descriptors where before.descriptors[number] == nil { differ(0, "descriptor \(number)", "closed", target) }
+    for mapping in gone { differ("mapping", mapping.description, "gone or changed") }
+    // What a callee loads is expected, unless it is both writable and executable.
+    for mapping in new where !calledInWorldStop || mapping.permissions.hasPrefix("rwx") { differ("mapping", "none", mapping.description) }
+    for (number, target) in before.descriptors { differ("descriptor \(number)", target, after.descriptors[number] ?? "closed") }
+    for (number, target) in after.descriptors where before.descriptors[number] == nil { differ("descriptor \(number)", "closed", target) }
   }
 }
 

@@ -3,6 +3,7 @@
 
 --- The runtime in a process: the primitives that workflows are made of.
 --- @class ulp.Runtime
+--- @field kind "ulpsh"
 local Runtime = {}
 
 --- The universe that is in force: its number grows with each change.
@@ -76,3 +77,56 @@ function Runtime:recover(options) end
 --- @field pause_us number how long the world stood still
 --- @field settle_pause_us number
 --- @field receipt table? `stops world_stops calls carriers_met differences`, when receipts are on
+
+--- SUSE's libpulp in a process. It has `patches`, `messages`, `error_state`, `set_patchable` as ours does; its `state` is
+--- `queued` when a tool died before it had made the writes, which `recover` then makes or discards.
+--- @class ulp.SuseRuntime
+--- @field kind "suse"
+local SuseRuntime = {}
+
+--- `A.B.C`
+--- @return string
+function SuseRuntime:version() end
+
+--- @return string
+function SuseRuntime:messages() end
+
+--- The error that made the runtime disable itself; 0 if there is none.
+--- @return integer
+function SuseRuntime:error_state() end
+
+--- @return "idle"|"queued"
+function SuseRuntime:state() end
+
+--- Nil: the counter is private.
+function SuseRuntime:universe() end
+
+--- The patches in force, newest first.
+--- @return table[] patches `id target path applied time units`
+function SuseRuntime:patches() end
+
+--- The writes that the runtime waits for.
+--- @return {kind: "print"|"write", text: string?, address: integer?, bytes: string?}[]
+function SuseRuntime:queue() end
+
+--- Makes the writes of a tool that died, or discards them if its call had failed.
+--- @return {found: string, action: "none"|"finished"|"discarded", writes: integer}
+function SuseRuntime:recover() end
+
+--- SUSE's runtime forgets nothing.
+--- @param ids string[]
+--- @return table[]
+function SuseRuntime:forget(ids) end
+
+--- @param enabled boolean
+--- @return boolean changed
+function SuseRuntime:set_patchable(enabled) end
+
+--- Stops the world, sends bytes to the runtime, calls the routine behind one of its entry points on a thread that is safe
+--- to borrow, and makes the writes that it queues, all in one stop. What failed half-way is discarded.
+--- @param entry string for example `__ulp_trigger`
+--- @param bytes string? for the metadata buffer
+--- @param options? {timeout: number|string|nil}
+--- @param leaving? integer[] first and last+1 address of code in which no thread may be, range after range
+--- @return {value: integer?, blockers: table[]?, prints: string[], writes: integer, pause_us: number} outcome no `value`: threads were in the way
+function SuseRuntime:enter(entry, bytes, options, leaving) end

@@ -84,7 +84,7 @@ function M.patches(p)
   end
   if type(p) ~= "userdata" then p = assert(attach.attach(p)) end
   local runtime = assert(p:runtime())
-  local entry = {pid = p.pid, comm = p.comm, universe = runtime:universe()}
+  local entry = {pid = p.pid, comm = p.comm, runtime = runtime.kind, universe = runtime:universe()}
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then

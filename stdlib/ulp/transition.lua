@@ -181,6 +181,7 @@ local function attempt(p, make_plan, options, deadline, kept)
     result.state, result.plan = "skipped", tostring(plan)
     return result
   end
+  if runtime.kind == "suse" then return require "ulp.suse".change(p, runtime, plan, options, deadline, result) end
   local left = math.max(0.001, deadline - core.clock())
   local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier})
   switch(p, staged, options, deadline, result)
