@@ -32,10 +32,15 @@ extension [UInt8] {
 
   /// Whether the string at `offset` is exactly `wanted` (without NUL). Reads at most `wanted.count + 1` bytes.
   func hasString(_ wanted: [UInt8], at offset: Int) -> Bool {
+    hasBytes(wanted, at: offset) && self[offset + wanted.count] == 0
+  }
+
+  /// Whether the bytes at `offset` are these, with at least one more behind them.
+  func hasBytes(_ wanted: [UInt8], at offset: Int) -> Bool {
     guard offset >= 0, offset < count, wanted.count < count - offset else { return false }
     return withUnsafeBytes { bytes in
       for index in 0..<wanted.count where bytes[offset + index] != wanted[index] { return false }
-      return bytes[offset + wanted.count] == 0
+      return true
     }
   }
 

@@ -131,6 +131,23 @@ public final class SymbolTable {
     }
   }
 
+  /// The code that the compiler split off the functions at a link address: `NAME.cold`, to which rare paths jump, and
+  /// `NAME.part.N`, the rest of a function whose beginning is inlined elsewhere. In such code a thread is inside the function.
+  public func splitParts(ofFunctionAt address: UInt64) -> [SymbolEntry] {
+    var prefixes: [[UInt8]] = []
+    forEachDefined { entry in
+      guard entry.isCode, entry.value == address else { return }
+      let name = Array(self.name(of: entry).utf8)
+      if !name.isEmpty { prefixes += [name + Array(".cold".utf8), name + Array(".part.".utf8)] }
+    }
+    guard !prefixes.isEmpty else { return [] }
+    var parts: [SymbolEntry] = []
+    forEachDefined { entry in
+      if entry.isCode, prefixes.contains(where: { strings.hasBytes($0, at: entry.nameOffset) }) { parts.append(entry) }
+    }
+    return parts
+  }
+
   /// What this object takes from others: undefined symbols with a name, in table order.
   public var undefined: [ELFSymbol] {
     (min(1, count)..<count).lazy.map { self[$0] }.filter { !$0.isDefined && $0.nameOffset != 0 }.map { self.symbol($0) }

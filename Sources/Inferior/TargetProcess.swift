@@ -203,6 +203,16 @@ public final class TargetProcess {
     return (library.name, nil, address &- library.image.extent.lowerBound)
   }
 
+  /// The ranges of code that the compiler split off the function at `address`; none when the library's file has no `.symtab`.
+  public func splitParts(ofFunctionAt address: UInt64) -> [Range<UInt64>] {
+    guard let library = try? library(containing: address), let table = fileSymbols(of: library) else { return [] }
+    return table.splitParts(ofFunctionAt: address &- library.bias).compactMap { part in
+      let start = part.value &+ library.bias
+      let (end, overflow) = start.addingReportingOverflow(max(1, part.size))
+      return overflow ? nil : start..<end
+    }
+  }
+
   /// The file's `.symtab`; nil when the file cannot be read. Kept, because it is asked for frame after frame.
   func fileSymbols(of library: LoadedLibrary) -> SymbolTable? {
     let key = library.image.extent.lowerBound

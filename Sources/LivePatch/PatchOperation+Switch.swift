@@ -129,7 +129,13 @@ extension PatchOperation {
   }
 
   func worldCheck() throws(CodedError) -> WorldCheck {
-    WorldCheck(runtime, places: places(), leaving: try transitions.map { transition throws(CodedError) in try code(leftBy: transition) })
+    var leaving: [Range<UInt64>] = []
+    for transition in transitions {
+      let code = try code(leftBy: transition)
+      leaving.append(code)
+      leaving += process.splitParts(ofFunctionAt: code.lowerBound)
+    }
+    return WorldCheck(runtime, places: places(), leaving: leaving)
   }
 
   /// Every entry that this runtime may have armed: threads can be in transit at any of them.

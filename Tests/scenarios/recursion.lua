@@ -71,7 +71,7 @@ local function dive()
   repeat t.sleep(0.01) until not t.states(c.pid):find "R" or t.clock() > deadline
 end
 dive()
-local said = t.refused("patch.blocked", function() return ulp.trigger(p, own, {timeout = 0.5}) end)
+local said = t.refused("patch.blocked", function() return ulp.trigger(p, own, {timeout = 30, blockers = "fail"}) end)
 t.eq(said.blockers[1].symbol:match "^[%w_]+", "deep", "the function in the way")
 shows("sum=55 factorial=120.\n", "sum=110")
 c:ask("surface", "deep=1001.\n", {reject = "deep=2000"})
