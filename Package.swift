@@ -55,7 +55,7 @@ let package = Package(
 
     // The tool, lowest layer first.
     .target(name: "Diagnostics", swiftSettings: swiftSettings),
-    .target(name: "ELF", dependencies: ["CElf", "Diagnostics"], swiftSettings: swiftSettings),
+    .target(name: "ELF", dependencies: ["CElf", "CDw", "CLinux", "Diagnostics"], swiftSettings: swiftSettings),
     .target(name: "Tracing", dependencies: ["CLinux", "CPulpABI", "Diagnostics"], swiftSettings: swiftSettings),
     .target(name: "Inferior", dependencies: ["Tracing", "ELF", "CDw", "CLinux", "Diagnostics"], swiftSettings: swiftSettings),
     .target(

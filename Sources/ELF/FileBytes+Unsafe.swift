@@ -26,6 +26,9 @@ public final class FileBytes {
   public let group: UInt32
   /// Modification time in nanoseconds since 1970.
   public let modified: Int64
+  /// Names of the file besides the one it was opened by (hard links).
+  public let otherNames: Int
+  let times: FileTimes
 
   /// Throws `file.unreadable` for anything but a readable regular file. Does not block on a FIFO.
   public convenience init(path: String) throws(CodedError) {
@@ -53,10 +56,19 @@ public final class FileBytes {
     mode = facts.st_mode & 0o7777
     owner = facts.st_uid
     group = facts.st_gid
+    otherNames = max(0, Int(facts.st_nlink) - 1)
+    times = FileTimes(facts)
     modified = Int64(facts.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(facts.st_mtim.tv_nsec)
   }
 
   deinit { close(descriptor) }
+
+  /// Another view of an open file.
+  static func copy(of descriptor: Int32, path: String) throws(CodedError) -> FileBytes {
+    let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard copy >= 0 else { throw failure(path, String(cString: strerror(errno))) }
+    return try FileBytes(adopting: copy, path: path)
+  }
 
   /// Exactly `count` bytes from `offset` on. Throws `elf.malformed` when they are not all inside the file, which includes
   /// a file that became shorter since it was opened.

@@ -54,6 +54,8 @@ public struct ProgramHeader: Sendable, Equatable {
   public let flags: UInt32
   public let offset: UInt64
   public let address: UInt64
+  /// Means nothing on Linux; kept when a file is written anew.
+  let physicalAddress: UInt64
   public let fileSize: UInt64
   public let memorySize: UInt64
   public let alignment: UInt64
@@ -79,6 +81,7 @@ public struct ProgramHeader: Sendable, Equatable {
     flags = table.integer(at: base + 4) ?? 0
     offset = table.integer(at: base + 8) ?? 0
     address = table.integer(at: base + 16) ?? 0
+    physicalAddress = table.integer(at: base + 24) ?? 0
     fileSize = table.integer(at: base + 32) ?? 0
     memorySize = table.integer(at: base + 40) ?? 0
   }

@@ -72,9 +72,7 @@ public enum Packer {
     }
     sections.append(ELFFile.NewSection(Container.revertSection, revert))
     let names = [Container.applySection, Container.commentsSection, Container.revertSection]
-    let image = try file.image(replacing: names, with: sections)
-    let isChanged = try image != file.bytes.readAll()
-    if isChanged { try file.bytes.replace(with: image) }
+    let isChanged = try file.replaceSections(names, with: sections)
     return PackResult(path: resolvedPath(file.path), metadata: metadata, isChanged: isChanged, warnings: warnings)
   }
 

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <sys/user.h>
 #include <sys/uio.h>
+#include <sys/xattr.h>
 
 /* A buffer of no bytes may be NULL; every other pointer must not. */
 #pragma clang assume_nonnull begin
