@@ -43,7 +43,7 @@ extension Container {
       .init("dependencies", .list(dependencies.map { .text($0.description) })),
       .init("labels", .list(labels.map { .text($0) })), .init("comments", .text(comments)),
       .init("constructors", .list(constructors)),
-      .init("undefined", .list(try undefinedSymbols().map { .text($0.name) })),
+      .init("undefined", .list(try undefinedSymbols().map { symbol in .text(version(of: symbol).map { "\(symbol.name)@\($0)" } ?? symbol.name) })),
       .init("needed", .list(try file.needed().map { .text($0) })),
       .init("device", .integer(Int64(bitPattern: identity.device))),
       .init("inode", .integer(Int64(bitPattern: identity.inode))),

@@ -18,6 +18,8 @@ public struct Container {
   public let metadata: ContainerMetadata
   /// The sections' bytes, for runtimes that are sent them.
   public let applyBytes: [UInt8]
+  /// The symbol versions it needs.
+  let versions: SymbolVersions
   /// Nil in a container that was packed without revert metadata.
   public let revertBytes: [UInt8]?
   /// The description's comments; empty when there are none.
@@ -41,28 +43,62 @@ public struct Container {
   /// The symbols it needs from the process.
   public func undefinedSymbols() throws(CodedError) -> [ELFSymbol] { try file.dynamicSymbols().undefined }
 
-  /// Throws what `ELFFile` throws, `container.no_metadata`, `container.malformed`, `container.contradiction` (naming
-  /// everything that is missing at once), `container.duplicate`, `elf.no_build_id`.
-  public init(path: String) throws(CodedError) { try self.init(ELFFile(path: path)) }
+  /// The versions of other libraries' symbols that it was linked with.
+  public var neededVersions: [SymbolVersions.Need] { versions.needed.sorted { $0.key < $1.key }.map(\.value) }
 
-  public init(_ file: ELFFile) throws(CodedError) {
+  /// The version in which it needs an undefined symbol; nil when any will do.
+  public func version(of symbol: ELFSymbol) -> String? {
+    (try? file.dynamicSymbols()).flatMap { versions.needed[$0.versionIndex(of: symbol.entry)]?.version }
+  }
+
+  /// Throws `container.changed` when somebody wrote to the file since it was checked.
+  public func requireUnchanged() throws(CodedError) {
+    guard !file.bytes.isUnchanged else { return }
+    throw CodedError(
+      .containerChanged, "\(printable(path)) was written to since it was checked", hint: "open it again, when it is complete",
+      data: ["path": .text(path)])
+  }
+
+  /// Opens a container, or a metadata file of its own that names its container by path (see `MetadataFile`).
+  ///
+  /// Throws what `ELFFile` throws, `container.no_metadata`, `container.malformed`, `container.contradiction` (naming
+  /// everything that is missing at once), `container.duplicate`, `elf.no_build_id`, `file.changed`.
+  public init(path: String) throws(CodedError) {
+    let bytes = try FileBytes(path: path)
+    if try MetadataFile.isOne(bytes) {
+      let metadata = try MetadataFile(bytes)
+      try self.init(ELFFile(path: metadata.containerPath), separate: metadata)
+    } else {
+      try self.init(ELFFile(bytes))
+    }
+  }
+
+  public init(_ file: ELFFile) throws(CodedError) { try self.init(file, separate: nil) }
+
+  private init(_ file: ELFFile, separate: MetadataFile?) throws(CodedError) {
     self.file = file
     path = resolvedPath(file.path)
-    guard let section = try file.section(named: Container.applySection) else {
+    let section = try file.section(named: Container.applySection)
+    if let separate {
+      applyBytes = try separate.applySection(of: file, own: section.map { section throws(CodedError) in try Container.bounded(file, section) })
+    } else if let section {
+      applyBytes = try Container.bounded(file, section)
+    } else {
       throw CodedError(
         .containerNoMetadata, "\(printable(file.path)) carries no live patch metadata", data: ["path": .text(file.path)])
     }
     buildID = try file.requireBuildID()
-    let apply = try Container.bounded(file, section)
-    applyBytes = apply
+    let apply = applyBytes
     metadata = try Container.named(file) { () throws(CodedError) in try MetadataCodec.decode(apply) }
     revertBytes = try file.section(named: Container.revertSection).map { section throws(CodedError) in
       try Container.bounded(file, section)
     }
     comments = try Container.readComments(file)
+    versions = try file.symbolVersions()
     try Container.checkDuplicates(metadata, file)
     functions = try Container.checkContents(metadata, file)
     try checkRevert()
+    try file.bytes.requireUnchanged()
   }
 
   /// What a process is sent to apply the patch: the metadata with this container's path in it. A tool that gives the

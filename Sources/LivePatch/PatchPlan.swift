@@ -160,6 +160,7 @@ public struct PatchPlanner {
   // MARK: - One container
 
   private func apply(_ container: Container, _ warnings: inout [String]) throws(CodedError) -> PatchPlan.Apply {
+    try container.requireUnchanged()
     let library = try target(of: container)
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
     let brings = try broughtLibraries(container)
@@ -303,17 +304,27 @@ public struct PatchPlanner {
     return try container.file.needed().filter { needed in !libraries.contains { $0.answers(to: needed) } }
   }
 
-  /// Every strong undefined symbol of the container must be defined by a loaded object, unless the container brings
-  /// libraries of its own that are not loaded yet.
+  /// Every strong undefined symbol of the container must be defined by a loaded object, in the version that it was linked
+  /// with, unless the container brings libraries of its own that are not loaded yet. All that are missing are named.
   private func checkResolvable(_ container: Container) throws(CodedError) {
     let libraries = try process.libraries()
+    let scope = libraries.compactMap { library -> (LoadedLibrary, SymbolTable, SymbolVersions)? in
+      guard let symbols = try? library.image.symbols() else { return nil }
+      return (library, symbols, (try? library.image.symbolVersions()) ?? SymbolVersions())
+    }
     var missing: [String] = []
     for symbol in try container.undefinedSymbols() where symbol.binding != .weak {
-      let isDefined = libraries.contains { library in
-        guard let found = try? library.image.symbols().symbol(named: symbol.name) else { return false }
-        return found.isDefined
+      let version = container.version(of: symbol)
+      if !scope.contains(where: { $0.1.defines(symbol.name, version: version, $0.2) }) {
+        missing.append(version.map { "\(symbol.name)@\($0)" } ?? symbol.name)
       }
-      if !isDefined { missing.append(symbol.name) }
+    }
+    // The loader asks every library for the versions themselves, too, whether or not a symbol is missing.
+    for need in container.neededVersions where !need.isWeak {
+      let lacks = scope.contains { library, _, own in
+        library.answers(to: need.library) && own.definesAny && !own.defined.values.contains(need.version)
+      }
+      if lacks { missing.append("version \(need.version) of \(need.library)") }
     }
     guard !missing.isEmpty else { return }
     throw CodedError(
