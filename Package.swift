@@ -75,7 +75,7 @@ let package = Package(
       ]),
 
     .testTarget(name: "DiagnosticsTests", dependencies: ["Diagnostics"], swiftSettings: swiftSettings),
-    .testTarget(name: "ELFTests", dependencies: ["ELF"], swiftSettings: swiftSettings),
+    .testTarget(name: "ELFTests", dependencies: ["ELF", "CLinux"], swiftSettings: swiftSettings),
     .testTarget(name: "TracingTests", dependencies: ["Tracing", "Inferior", "CLinux", "CPulpABI"], swiftSettings: swiftSettings),
     .testTarget(name: "LivePatchTests", dependencies: ["LivePatch", "CPulpABI"], swiftSettings: swiftSettings),
     .testTarget(name: "InferiorTests", dependencies: ["Inferior", "Tracing", "Diagnostics"], swiftSettings: swiftSettings),

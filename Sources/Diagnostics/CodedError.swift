@@ -20,6 +20,20 @@ public struct CodedError: Error, Sendable, CustomStringConvertible {
     self.data = data.map { (name: $0.key, value: $0.value) }
   }
 
+  /// Several mistakes in one input, as one error: the first one, with all of them in `mistakes`.
+  public static func together(_ errors: [CodedError]) -> CodedError? {
+    guard var first = errors.first, errors.count > 1 else { return errors.first }
+    first.data.append((name: "mistakes", value: .list(errors.map(\.record))))
+    return first
+  }
+
+  /// Message, code and facts as a value.
+  var record: DiagnosticValue {
+    .record(
+      [.init("code", .text(code.name)), .init("message", .text(message)), .init("hint", .text(hint))]
+        + data.map { .init($0.name, $0.value) })
+  }
+
   public var hint: String { specificHint ?? code.hint }
   public var description: String { "\(message) [\(code.name)]" }
 

@@ -98,6 +98,8 @@ extension ErrorCode {
   public static let fileUnwritable = ErrorCode("file.unwritable", "the file cannot be written", hint: "check path and permissions")
   public static let fileChanged = ErrorCode(
     "file.changed", "the file was changed or replaced while it was being worked on", hint: "find out who writes it, and try again")
+  public static let jsonMalformed = ErrorCode(
+    "json.malformed", "the file is not JSON, or not what is expected of it", hint: "write it anew with `ulpsh extract` or `ulpsh dump --json`")
   public static let elfNotELF = ErrorCode("elf.not_elf", "the file is not an ELF file", hint: "name a shared library")
   public static let elfUnsupported = ErrorCode(
     "elf.unsupported", "the ELF file is not 64-bit little-endian x86-64", hint: "build it for x86-64")
@@ -208,7 +210,7 @@ extension ErrorCode {
     handleClosed,
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,
     operationBusy, operationPending, operationExpired,
-    fileUnreadable, fileUnwritable, fileChanged, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
+    fileUnreadable, fileUnwritable, fileChanged, jsonMalformed, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
     containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible,
     containerChanged, containerStale, containerConstructors, containerOwnership, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,

@@ -48,11 +48,13 @@ private struct SectionPlan {
   private var header = Elf64_Ehdr()
   /// Headers without section 0. Kept sections first, but for the names' place in the file: that is behind the new ones.
   private var headers: [Elf64_Shdr] = []
+  private let new: [ELFFile.NewSection]
   /// The file up to the section table. What is kept is where it was.
   private var image: [UInt8]
 
   init(_ file: ELFFile, removing names: [String], adding new: [ELFFile.NewSection]) throws(CodedError) {
     self.file = file
+    self.new = new
     all = try file.sections()
     nameIndex = try file.nameSectionIndex()
     guard all.count > 1, all.count + new.count <= SectionHeader.limit, nameIndex > 0, nameIndex < all.count else {
@@ -240,15 +242,19 @@ private struct SectionPlan {
         throw differs(section.name)
       }
     }
+    for section in new {
+      guard let found = try result.section(named: section.name), try result.contents(of: found) == section.contents else {
+        throw differs(section.name)
+      }
+    }
     // Only the ELF header's view of the section table may differ: e_shoff, e_shnum, e_shstrndx.
     let found = try written.read(64, count: image.count - 64)
     guard found[...] == image[64...], try written.read(0, count: 40)[...] == image[..<40] else { throw differs("contents") }
   }
 
+  /// libelf mends some contradictions of a file, and so would change more than it was asked to.
   private func differs(_ what: String) -> CodedError {
-    CodedError(
-      .internalError, "what libelf wrote for \(printable(file.path)) differs from what was asked for (\(printable(what)))",
-      data: ["path": .text(file.path)])
+    file.bytes.malformed("it cannot be written anew without changing its \(printable(what))")
   }
 }
 

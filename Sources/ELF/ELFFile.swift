@@ -62,6 +62,17 @@ public final class ELFFile {
     try view.memory.read(address.rawValue, count: count)
   }
 
+  /// Where the byte at a link address is in the file; nil when it is in no segment (or no executable one), or not stored.
+  public func fileOffset(of address: LinkAddress, executable: Bool = false) throws(CodedError) -> UInt64? {
+    let value = address.rawValue
+    for header in programHeaders where header.isLoad && (header.isExecutable || !executable) && value >= header.address {
+      guard value - header.address < header.fileSize else { continue }
+      let (offset, overflow) = header.offset.addingReportingOverflow(value - header.address)
+      return overflow || offset >= UInt64(bytes.size) ? nil : offset
+    }
+    return nil
+  }
+
   public func dynamicSection() throws(CodedError) -> DynamicSection? {
     if let cachedDynamic { return cachedDynamic }
     // A file of separate debug information keeps the header of its dynamic section, without the contents.

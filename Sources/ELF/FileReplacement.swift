@@ -42,11 +42,11 @@ extension FileBytes {
       try fill(descriptor)
       if try hasSameContents(descriptor) { return false }
       try keepFacts(on: descriptor)
-      try requireUnchanged()
+      // The change time cannot be set back, so a writer cannot hide.
       var now = stat()
-      guard stat(path, &now) == 0, FileTimes(now) == times else {
+      guard stat(path, &now) == 0, FileTimes(now) == times, FileTimes(now).hasSameChange(as: times) else {
         throw CodedError(
-          .fileChanged, "\(printable(path)) is another file than the one that was read", data: ["path": .text(path)])
+          .fileChanged, "\(printable(path)) is not the file any more that was read", data: ["path": .text(path)])
       }
       return true
     }
@@ -89,9 +89,15 @@ public struct FileTimes: Equatable, Sendable {
   }
 
   public static func == (left: FileTimes, right: FileTimes) -> Bool {
-    // The change time alone also moves when a link is made: that harms nothing.
+    // The change time alone also moves when a link is made or the mode is set: that does not make the contents others.
     left.identity == right.identity && left.size == right.size && left.modified.tv_sec == right.modified.tv_sec
       && left.modified.tv_nsec == right.modified.tv_nsec
+  }
+}
+
+extension FileTimes {
+  func hasSameChange(as other: FileTimes) -> Bool {
+    changed.tv_sec == other.changed.tv_sec && changed.tv_nsec == other.changed.tv_nsec
   }
 }
 

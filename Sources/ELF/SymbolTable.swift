@@ -53,6 +53,26 @@ public struct ELFSymbol: Sendable, Equatable {
   public let entry: SymbolEntry
   public var address: LinkAddress { LinkAddress(entry.value) }
   public subscript<Value>(dynamicMember path: KeyPath<SymbolEntry, Value>) -> Value { entry[keyPath: path] }
+
+  public init(name: String, entry: SymbolEntry) {
+    self.name = name
+    self.entry = entry
+  }
+
+  /// A symbol that was written down somewhere else than in a symbol table: with `st_info` and `st_other`, but without its
+  /// section. One at 0 is taken for undefined, unless it is a thread-local variable, which may be there.
+  public init(name: String, value: UInt64, size: UInt64, info: UInt8, other: UInt8) {
+    let isDefined = value != 0 || (SymbolKind(rawValue: info & 15) == .tls && size > 0)
+    self.name = name
+    entry = SymbolEntry(
+      index: 0, nameOffset: 0, value: value, size: size, info: info, other: other,
+      section: UInt16(isDefined ? SHN_ABS : SHN_UNDEF))
+  }
+
+  /// `st_info`: type and binding.
+  public var info: UInt8 { entry.info }
+  /// `st_other`: visibility.
+  public var other: UInt8 { entry.other }
 }
 
 /// `.dynsym` or `.symtab` with its strings. Nothing is decoded until it is asked for; the two indexes are built on first use.
@@ -103,6 +123,17 @@ public final class SymbolTable {
     guard !wanted.isEmpty, !wanted.contains(0), count > 1 else { return [] }
     if names == nil { names = NameIndex(self) }
     return names!.candidates(for: wanted).map { self[$0] }.filter { strings.hasString(wanted, at: $0.nameOffset) }
+  }
+
+  /// The source file that a local symbol comes from: the file symbol before it (gABI, STT_FILE).
+  public func sourceFile(of entry: SymbolEntry) -> String? {
+    guard entry.binding == .local, entry.index < count else { return nil }
+    var index = entry.index
+    while index > 0 {
+      if self[index].kind == .file { return name(of: self[index]) }
+      index -= 1
+    }
+    return nil
   }
 
   /// The defined symbol of this name, of the default version when there are several; nil when there is none.

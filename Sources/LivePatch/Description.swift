@@ -1,5 +1,6 @@
 import Diagnostics
 import ELF
+import Glibc
 
 /// A description file: which container replaces which functions of which library ("libpulp container format",
 /// "Description file"). Every part keeps its place, so that later mistakes point at the line as well.
@@ -51,13 +52,16 @@ public struct PatchDescription: Sendable {
   /// Throws `file.unreadable` or `description.syntax`.
   public init(path: String) throws(CodedError) {
     let file = try FileBytes(path: path)
-    try self.init(source: try file.readAll(limit: 16 << 20), path: path)
+    let source = try file.readAll(limit: 16 << 20)
+    try file.requireUnchanged()
+    try self.init(source: source, path: path)
   }
 
-  /// Throws `description.syntax`.
+  /// Throws `description.syntax`; of several mistakes the first, with all of them in its `mistakes`.
   public init(source: [UInt8], path: String) throws(CodedError) {
     var parser = DescriptionParser(source: source, path: path)
-    try parser.parse()
+    parser.parse()
+    if let error = CodedError.together(parser.mistakes) { throw error }
     self.path = path
     self.source = source
     container = try parser.require(parser.container, "the path of the container")
@@ -66,6 +70,37 @@ public struct PatchDescription: Sendable {
     pairs = parser.pairs
     references = parser.references
     comments = parser.comments
+  }
+
+  /// Where a path of the description leads: as it is, from the working directory (as SUSE's packer looks), or, when there
+  /// is nothing, from the description's own directory.
+  public func place(of word: Word) -> String {
+    if word.text.utf8.first == 0x2f || access(word.text, F_OK) == 0 { return word.text }
+    guard let slash = path.utf8.lastIndex(of: 0x2f) else { return word.text }
+    let beside = String(path[...slash]) + word.text
+    return access(beside, F_OK) == 0 ? beside : word.text
+  }
+
+  /// The description as a value for scripts.
+  public var record: DiagnosticValue {
+    func place(_ word: Word) -> DiagnosticValue { .text(self.place(of: word)) }
+    return .record([
+      .init("path", .text(path)), .init("container", place(container)), .init("target", place(target)),
+      .init("dependencies", .list(dependencies.map(place))),
+      .init("units", .list(pairs.map { .record([.init("old_name", .text($0.oldName.text)), .init("new_name", .text($0.newName.text))]) })),
+      .init("references", .list(references.map { reference in
+        var members: [DiagnosticValue.Member] = [
+          .init("target_name", .text(reference.targetName.text)), .init("name", .text(reference.name.text)),
+          .init("tls", .flag(reference.isThreadLocal)),
+        ]
+        if let offsets = reference.offsets {
+          members.append(.init("target_offset", .integer(Int64(bitPattern: offsets.target))))
+          members.append(.init("patch_offset", .integer(Int64(bitPattern: offsets.patch))))
+        }
+        return .record(members)
+      })),
+      .init("comments", .list(comments.map { .text($0) })),
+    ])
   }
 
   /// An error that points at a place of the description: the message begins like a compiler's, `FILE:LINE:COLUMN:`; the

@@ -15,6 +15,13 @@ struct DescriptionParser {
   private(set) var references: [PatchDescription.Reference] = []
   private(set) var comments: [String] = []
 
+  /// What was found wrong so far, in the order of the lines.
+  private(set) var mistakes: [CodedError] = []
+  /// There is a target line, right or wrong.
+  private var hasTargetLine = false
+  /// More mistakes than this are not looked for.
+  static let mistakeLimit = 20
+
   private var lineNumber = 0
   /// Dependencies may only follow the container's line directly.
   private var mayHaveDependency = false
@@ -24,15 +31,20 @@ struct DescriptionParser {
     self.path = path
   }
 
-  mutating func parse() throws(CodedError) {
+  /// Reads all lines, and collects mistakes: authors see them together. Behind a wrong first part there is no point in
+  /// going on, because every later line would be at the wrong place.
+  mutating func parse() {
+    if source.isEmpty { return mistakes = [error("the file is empty; expected the path of the container", 1)] }
     var start = 0
-    while start < source.count {
+    while start < source.count && mistakes.count < DescriptionParser.mistakeLimit {
       let end = source[start...].firstIndex(of: 0x0a) ?? source.count
       lineNumber += 1
-      try parseLine(source[start..<end])
+      do throws(CodedError) { try parseLine(source[start..<end]) } catch {
+        mistakes.append(error)
+        if container == nil { return }
+      }
       start = end + 1
     }
-    if source.isEmpty { throw error("the file is empty; expected the path of the container", 1) }
   }
 
   /// What must have appeared by the end of the file.
@@ -75,6 +87,7 @@ struct DescriptionParser {
 
   private mutating func parseTarget(_ line: ArraySlice<UInt8>) throws(CodedError) {
     mayHaveDependency = false
+    hasTargetLine = true
     if let target {
       throw error("a second target; the first is in line \(target.place.line). A container patches one library", 1, line.count)
     }
@@ -83,7 +96,7 @@ struct DescriptionParser {
 
   private mutating func parsePair(_ line: ArraySlice<UInt8>) throws(CodedError) {
     mayHaveDependency = false
-    guard target != nil else { throw error("a replacement before the target; expected '@' and a path first", 1, line.count) }
+    guard hasTargetLine else { throw error("a replacement before the target; expected '@' and a path first", 1, line.count) }
     let fields = split(line, from: 0)
     guard fields.count >= 2 else { throw error("expected ':' and the name of the new function", line.count + 1) }
     guard fields.count == 2 else {
@@ -97,7 +110,7 @@ struct DescriptionParser {
 
   private mutating func parseReference(_ line: ArraySlice<UInt8>) throws(CodedError) {
     mayHaveDependency = false
-    guard target != nil else { throw error("a reference before the target; expected '@' and a path first", 1, line.count) }
+    guard hasTargetLine else { throw error("a reference before the target; expected '@' and a path first", 1, line.count) }
     let isThreadLocal = line.dropFirst().first == UInt8(ascii: "%")
     let fields = split(line, from: isThreadLocal ? 2 : 1)
     guard fields.count >= 2 else { throw error("expected ':' and the name of the container's variable", line.count + 1) }

@@ -25,13 +25,7 @@ enum PatchModule {
     }
     core.query("container", "path") { arguments in LuaBox(ContainerHandle(try Container(path: try arguments.string(1)))) }
     definePlan(in: state, core: core)
-    core.query("pack", "description", "options") { arguments in
-      let options = try arguments.options(2, ["container", "target"])
-      let result = try Packer.pack(
-        descriptionPath: try arguments.string(1), containerOverride: try options.string("container"),
-        targetOverride: try options.string("target"))
-      return LuaBox(ContainerHandle(try Container(path: result.path)))
-    }
+    PackModule.install(in: state, core: core)
   }
 
   private static func member(_ name: String, of container: Container) throws(CodedError) -> DiagnosticValue {

@@ -6,7 +6,7 @@ import Testing
 
 /// The worked example of the libpulp container format: `banner_set` replaced, one reference.
 private let example = ContainerMetadata(
-  id: PatchID(bytes("9bd0bbe39f3a333b9e1892fca39f07cecea01f1297ad33a23df05daa9313fa22"))!, targetName: "libaccess.so.0",
+  id: PatchID(hexBytes("9bd0bbe39f3a333b9e1892fca39f07cecea01f1297ad33a23df05daa9313fa22"))!, targetName: "libaccess.so.0",
   targetBuildID: BuildID(hexadecimal: "b810226a02f6843bc4ae636d298f7ef6e69ecd30")!,
   units: [ContainerUnit(oldName: "banner_set", newName: "new_banner_set", oldAddress: 0x112e)],
   references: [
@@ -14,24 +14,8 @@ private let example = ContainerMetadata(
       targetName: "banner", name: "ulpr_banner", targetOffset: 0x4008, patchOffset: 0x4018, isThreadLocal: false)
   ])
 
-private let exampleBytes = bytes(
-  """
-  01 9bd0bbe39f3a333b9e1892fca39f07ce cea01f1297ad33a23df05daa9313fa22
-  14000000 b810226a02f6843bc4ae636d298f7ef6e69ecd30 0f000000 6c69626163636573732e736f2e3000
-  01000000 0b000000 62616e6e65725f73657400 0f000000 6e65775f62616e6e65725f73657400 2e11000000000000
-  00000000 01000000 07000000 62616e6e657200 0c000000 756c70725f62616e6e657200 0840000000000000 1840000000000000 00
-  """)
-
-private let exampleRevertBytes = bytes(
-  """
-  02 9bd0bbe39f3a333b9e1892fca39f07ce cea01f1297ad33a23df05daa9313fa22
-  14000000 b810226a02f6843bc4ae636d298f7ef6e69ecd30 0e000000 6c69626163636573732e736f2e30
-  """)
-
-private func bytes(_ hexadecimal: String) -> [UInt8] {
-  let digits = Array(hexadecimal.filter { !$0.isWhitespace })
-  return stride(from: 0, to: digits.count, by: 2).map { UInt8(String(digits[$0...$0 + 1]), radix: 16)! }
-}
+private let exampleBytes = workedExample
+private let exampleRevertBytes = workedRevertExample
 
 private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
   do {
@@ -137,7 +121,7 @@ private func error(_ body: () throws(CodedError) -> Void) -> CodedError? {
 
   @Test func patchIDsAreHalfBuildIDHalfDigest() {
     let long = BuildID([UInt8](1...20))!
-    #expect(PatchID(containerBuildID: long, description: []).bytes == Array(1...16) + bytes("31d6cfe0d16ae931b73c59d7e0c089c0"))
+    #expect(PatchID(containerBuildID: long, description: []).bytes == Array(1...16) + hexBytes("31d6cfe0d16ae931b73c59d7e0c089c0"))
     let short = BuildID([7, 7])!
     #expect(
       Array(PatchID(containerBuildID: short, description: []).bytes.prefix(16)) == [7, 7] + [UInt8](repeating: 0, count: 14))

@@ -166,8 +166,10 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
   @Test func overridesReplaceThePathsButNotTheLines() throws {
     let description = try fixture.build(description: "nowhere.so\n@nothing.so\ndozen:new_dozen\n")
     #expect(failure { () throws(CodedError) in _ = try Packer.pack(descriptionPath: description) }?.code == .fileUnreadable)
-    let result = try Packer.pack(
-      descriptionPath: description, containerOverride: fixture.path("fix.so"), targetOverride: fixture.path("libdozen.so.1"))
+    var options = Packer.Options()
+    options.container = fixture.path("fix.so")
+    options.target = fixture.path("libdozen.so.1")
+    let result = try Packer.pack(descriptionPath: description, options)
     #expect(result.metadata.targetName == "libdozen.so.1")
   }
 
@@ -179,7 +181,9 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     let digits = String(place, radix: 16)
     let description = try fixture.describe(
       "fix.so\n@libdozen.so.1\n#anything:ulpr_banner_length:ABC:\(digits)\n#banner_length:ulpr_banner_length:0:0\n")
-    let references = try Packer.pack(descriptionPath: description).metadata.references
+    let result = try Packer.pack(descriptionPath: description)
+    let references = result.metadata.references
+    #expect(result.warnings.first?.contains(":3: the offset 0xabc of anything lies outside") == true, "\(result.warnings)")
     #expect(references[0].targetOffset == 0xabc && references[0].patchOffset == place)
     #expect(try references[1].targetOffset == symbol("banner_length", "libdozen.so.1") && references[1].patchOffset == 0)
   }
@@ -191,7 +195,7 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     ("dozen:ulpr_banner_length", .containerContradiction, 7), ("dozen:new_dozen\ndozen:new_helper", .containerDuplicate, 1),
     ("#missing:ulpr_depth", .targetFunctionMissing, 2), ("#banner_length:missing", .containerContradiction, 16),
     ("#banner_length:small_variable", .containerContradiction, 16), ("#depth:ulpr_depth", .descriptionSyntax, 2),
-    ("#%banner_length:ulpr_depth", .descriptionSyntax, 3), ("#banner_length:new_dozen", .containerContradiction, 0),
+    ("#%banner_length:ulpr_depth", .descriptionSyntax, 3), ("#banner_length:new_dozen", .containerContradiction, 16), ("#indirect:ulpr_banner_length", .entryIndirect, 2),
     ("#banner_length:ulpr_banner_length:10:ffffffffffffffff", .containerContradiction, 0),
   ]) func whatCannotWorkIsRefusedAndNothingIsWritten(_ line: String, _ code: ErrorCode, _ column: Int) throws {
     let description = try fixture.build(description: "fix.so\n@libdozen.so.1\n\(line)\n")
@@ -239,11 +243,12 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
 
   @Test func embeddingWithoutADescription() throws {
     _ = try fixture.build()
-    let id = PatchID([UInt8](repeating: 9, count: 32))!
+    let own = try ELFFile(path: fixture.path("fix.so")).requireBuildID()
+    let id = PatchID(containerBuildID: own, description: [9])
     var metadata = ContainerMetadata(
       id: id, targetName: "libx.so", targetBuildID: BuildID([1, 2, 3])!,
       units: [ContainerUnit(oldName: "a", newName: "new_dozen", oldAddress: 0)])
-    _ = try Packer.embed(metadata, comments: ["bsc#5"], into: fixture.path("fix.so"))
+    _ = try Packer.embed(metadata, comments: "bsc#5", into: fixture.path("fix.so"))
     let container = try Container(path: fixture.path("fix.so"))
     #expect(container.metadata == metadata && container.labels == ["bsc#5"])
     metadata.units = [
@@ -252,6 +257,9 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     ]
     let error = try #require(failure { () throws(CodedError) in _ = try Packer.embed(metadata, into: fixture.path("fix.so")) })
     #expect(error.code == .containerContradiction && error.message.contains("nope, nor_this"), "all at once: \(error)")
+    metadata.id = PatchID([UInt8](repeating: 9, count: 32))!
+    let foreign = failure { () throws(CodedError) in _ = try Packer.embed(metadata, into: fixture.path("fix.so")) }
+    #expect(foreign?.code == .containerContradiction && foreign?.message.contains("another build") == true)
   }
 }
 
@@ -269,7 +277,7 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
     let good = try fixture.bytes("fix.so")
     let file = try ELFFile(path: fixture.path("fix.so"))
     let allowed: Set<ErrorCode> = [.containerMalformed, .containerContradiction, .containerDuplicate]
-    for name in [Container.applySection, Container.revertSection] {
+    for name in [Container.applySection, Container.revertSection, Container.commentsSection] {
       let section = try #require(try file.section(named: name))
       let header = Int(file.header.sectionHeaderOffset) + section.index * SectionHeader.size
       for place in 0..<Int(section.size) {
@@ -281,7 +289,7 @@ private func failure(_ body: () throws(CodedError) -> Void) -> CodedError? {
           try fixture.write(bytes, "hostile.so")
           do throws(CodedError) {
             let container = try Container(path: fixture.path("hostile.so"))
-            #expect(container.metadata != metadata || bytes == good, "\(name) \(place)")
+            #expect(name == Container.commentsSection || container.metadata != metadata || bytes == good, "\(name) \(place)")
             _ = try container.record()
           } catch { #expect(allowed.contains(error.code), "\(error)") }
         }

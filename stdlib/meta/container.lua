@@ -13,13 +13,13 @@
 --- @field references table[] variables of the target that its code uses
 --- @field constructors string[] code that runs when it is loaded
 --- @field comments string
---- @field undefined string[] symbols that the process must provide
+--- @field undefined string[] symbols that the process must provide: `name`, or `name@version`
 --- @field needed string[] libraries that it is linked with
 --- @field dependencies string[] patches that have to be applied before
 local Container = {}
 
 --- Everything that the container says, as a table.
---- @return table
+--- @return ulp.Dump
 function Container:record() end
 
 --- What a change would do. `tostring(plan)` is the dry run.

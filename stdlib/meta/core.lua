@@ -39,18 +39,78 @@ function core.set_receipts(on) end
 --- @return {stops: integer, world_stops: integer, calls: integer, carriers_met: integer, differences: table[]}
 function core.receipts() end
 
---- Opens a container: a shared object with live patch metadata.
+--- Opens a container: a shared object with live patch metadata, or a metadata file of its own (`.ulp`) that names one.
 --- @param path string
 --- @return ulp.Container?
 --- @return ulp.Error? err
 function core.container(path) end
 
---- Puts live patch metadata into a shared object, as a description file asks for it.
+--- Reads a description file. `container`, `target` and `dependencies` are the paths to be opened: relative ones lead from
+--- the working directory, or from the description's own when there is nothing.
+--- @param path string
+--- @return ulp.Description?
+--- @return ulp.Error? err with `line` and `column`, and `mistakes` when there are several
+function core.description(path) end
+
+--- Puts live patch metadata into a shared object, as a description file asks for it. `extract`: the symbols of a target that
+--- is not there itself.
 --- @param description string path
---- @param options? {container: string?, target: string?}
+--- @param options? {container: string?, target: string?, debuginfo: string?, extract: table?}
 --- @return ulp.Container?
---- @return ulp.Error? err with `path`, `line` and `column` for mistakes in the description
+--- @return ulp.PackResult|ulp.Error result or error; with `path`, `line` and `column` for mistakes in the description
 function core.pack(description, options) end
+
+--- Puts metadata into a shared object that is given as a table of `ulp.dump`'s form.
+--- @param metadata table
+--- @param container string
+--- @return ulp.Container?
+--- @return ulp.PackResult|ulp.Error result or error
+function core.embed(metadata, container) end
+
+--- Reads a metadata file.
+--- @param path string
+--- @return ulp.Dump?
+--- @return ulp.Error? err
+function core.metadata_file(path) end
+
+--- What is sent to a process to apply a container: its metadata with its path.
+--- @param path string of a container or metadata file
+--- @return string?
+--- @return ulp.Error? err
+function core.wire_form(path) end
+
+--- What is sent to a process to revert it.
+--- @param path string of a container or metadata file
+--- @return string?
+--- @return ulp.Error? err
+function core.revert_form(path) end
+
+--- Writes a file in one step: it is whole or not there, and keeps mode, owner and attributes of one that it replaces.
+--- @param path string
+--- @param contents string
+--- @return boolean?
+--- @return ulp.Error? err
+function core.write_file(path, contents) end
+
+--- Merges the nops at patchable entries of a file.
+--- @param path string
+--- @return ulp.PostResult?
+--- @return ulp.Error? err
+function core.merge_nops(path) end
+
+--- Which functions of a file can be patched.
+--- @param path string
+--- @param debuginfo? string
+--- @return ulp.Livepatchable?
+--- @return ulp.Error? err
+function core.patchability(path, debuginfo) end
+
+--- All symbols of a file.
+--- @param path string
+--- @param debuginfo? string
+--- @return ulp.Extract?
+--- @return ulp.Error? err
+function core.symbols_of(path, debuginfo) end
 
 --- Computes what a change would do, from files and memory, without stopping or changing anything.
 --- @param process ulp.Process

@@ -93,8 +93,8 @@ end
 
 --- The names of all commands, sorted. Reads the directory through the loader's own means: each name is listed here.
 M.names = {
-  "cc", "check", "help", "messages", "pack", "patches", "plan", "recover", "replace", "revert", "run", "set_patchable", "test",
-  "trigger",
+  "cc", "check", "dump", "extract", "help", "livepatchable", "messages", "pack", "patches", "plan", "post", "recover",
+  "replace", "reverse", "revert", "run", "set_patchable", "test", "trigger",
 }
 
 --- The file of a command; nil if there is none.

@@ -56,10 +56,12 @@ M.packer = {
     if not operand then return "a description is missing" end
     local container, err = require "ulp".pack(operand, {container = given.livepatch, target = given.target})
     if container then return 0 end
-    if err.line and err.column then
-      io.stdout:write(diagnostic(err))
-    else
-      program:failure(err)
+    for _, mistake in ipairs(err.mistakes or {err}) do
+      if mistake.line and mistake.column then
+        io.stdout:write(diagnostic(mistake))
+      else
+        program:failure(mistake)
+      end
     end
     program:warn("error packing '%s'", operand)
     return 1

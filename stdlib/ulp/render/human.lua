@@ -80,13 +80,24 @@ function M.result(result)
   io.stdout:write(M.text(result), "\n")
 end
 
---- Prints an error to standard error.
+--- One error; a mistake in a file with its line and a marker below it, as compilers show it.
+local function write_error(failure)
+  io.stderr:write(("ulpsh: %s [%s]\n"):format(clean(failure.message), clean(failure.code)))
+  if type(failure.source) == "string" and type(failure.marker) == "string" then
+    -- Tabs stay: the marker has the same ones.
+    local source = failure.source:gsub("[^\t]+", clean)
+    local marker = failure.marker:gsub("[^\t]+", clean)
+    io.stderr:write("  ", source, "\n  ", marker, "\n")
+  end
+end
+
+--- Prints an error to standard error; of several mistakes in one file all of them.
 --- @param err any
 --- @param traceback string? for mistakes in Lua code; an answer about a target has none
 function M.failure(err, traceback)
   local failure = require "ulp.error".from(err)
   io.stdout:flush()
-  io.stderr:write(("ulpsh: %s [%s]\n"):format(clean(failure.message), clean(failure.code)))
+  for _, mistake in ipairs(type(failure.mistakes) == "table" and failure.mistakes or {failure}) do write_error(mistake) end
   if failure.hint then io.stderr:write("hint: ", clean(failure.hint), "\n") end
   if traceback then io.stderr:write(traceback, "\n") end
 end
