@@ -10,14 +10,16 @@
  *   -r N          attempts, 1 ms apart        -R PREFIX      glued in front of the container's path
  *   --timeout MS  for one run of an entry     --unchecked    send without looking at target and container
  *   --raw         CONTAINER is metadata in the wire form     --show  print every instruction of the queue
- *   --die-at N    be killed before instruction N of the queue, counted from 0   --count N  repeat N times, report sums
+ *   --die-at N    be killed before instruction N of the queue, counted from 0
+ *   --abandon-at N  leave the queue there, unacknowledged, but let go of the process as at the end
+ *   --count N     apply and revert in turn, N runs; report sums
  *
  * One fact a line, `name=value`; the exit status is the error number modulo 256.
  */
 #define _GNU_SOURCE
 #include "suse_ulp.h"
 
-struct options options = {.attempts = 1, .timeout_ms = 200000, .count = 1, .die_at = -1};
+struct options options = {.attempts = 1, .timeout_ms = 200000, .count = 1, .die_at = -1, .abandon_at = -1};
 
 static const struct {
   unsigned number;
@@ -144,6 +146,7 @@ int main(int count, char **arguments) {
     else if (has_value && !strcmp(name, "--revert-all")) options.revert_all = arguments[++i];
     else if (has_value && !strcmp(name, "--timeout")) options.timeout_ms = atoi(arguments[++i]);
     else if (has_value && !strcmp(name, "--die-at")) options.die_at = atoi(arguments[++i]);
+    else if (has_value && !strcmp(name, "--abandon-at")) options.abandon_at = atoi(arguments[++i]);
     else if (has_value && !strcmp(name, "--count")) options.count = atoi(arguments[++i]);
     else return 64;
   }

@@ -17,7 +17,7 @@ enum { EUNKNOWN = 256, EBUILDID = 257, ETARGETHOOK = 258, ENOLINKMAP = 260, ENOP
   ETHRDATTACH = 264, ENOMETA = 269, ENOTARGETLIB = 276, EHOOKNOTRUN = 277, EINSNQ = 285, EOLDULP = 286 };
 
 struct options {
-  int attempts, timeout_ms, count, die_at;
+  int attempts, timeout_ms, count, die_at, abandon_at;
   bool revert, unchecked, raw, show;
   const char *revert_all, *prefix;
 };

@@ -146,12 +146,14 @@ static unsigned interpret_queue(struct target *target) {
   if (header[2] > QUEUE_SIZE || !remote_read(target, target->insn_queue + 16, buffer, header[2])) return EINSNQ;
   for (uint32_t i = 0; i < header[1]; i++) {
     if ((int)i == options.die_at) raise(SIGKILL);
+    if ((int)i == options.abandon_at) return EINSNQ;
     uint32_t size = at < header[2] ? execute(target, buffer + at) : 0;
     if (!size) return EINSNQ;
     at += size;
   }
   if (at != header[2]) return EINSNQ;
   if ((int)header[1] == options.die_at) raise(SIGKILL);
+  if ((int)header[1] == options.abandon_at) return EINSNQ;
   poke(target, target->insn_queue + 8, (uint8_t *)&zero, 4);
   poke(target, target->insn_queue + 4, (uint8_t *)&zero, 4);
   return 0;
