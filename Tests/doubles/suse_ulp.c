@@ -18,6 +18,7 @@
  */
 #define _GNU_SOURCE
 #include "suse_ulp.h"
+#include <signal.h>
 
 struct options options = {.attempts = 1, .timeout_ms = 200000, .count = 1, .die_at = -1, .abandon_at = -1};
 
@@ -65,7 +66,7 @@ static unsigned attempt(struct target *target, const struct metadata *metadata) 
 
 /* Sums over many operations: an apply is followed by its revert, so that each can succeed again. */
 static unsigned attempt_many(struct target *target, const char *container) {
-  unsigned ok = 0, again = 0, hang = 0, other = 0, error = 0;
+  unsigned ok = 0, again = 0, hang = 0, unrun = 0, other = 0, error = 0;
   struct metadata metadata[2];
   for (int i = 0; i < 2; i++)
     if ((error = read_metadata(container, i, &metadata[i]))) return error;
@@ -76,12 +77,14 @@ static unsigned attempt_many(struct target *target, const char *container) {
     if (!error) ok++, applied = !applied;
     else if (error == EAGAIN) again++;
     else if (error == ETIME) hang++;
+    else if (error == EHOOKNOTRUN) unrun++; /* a signal was first */
     else other = error;
     usleep(200 + (unsigned)(rand() % 800));
   }
   if (applied && !hang)
     for (int i = 0; i < 3000 && applied; i++, usleep(500)) applied = attempt(target, &metadata[1]) != 0;
-  fprintf(stderr, "tries=%u ok=%u again=%u hang=%u other=%u\n", ok + again + hang + (other != 0), ok, again, hang, other);
+  fprintf(stderr, "tries=%u ok=%u again=%u unrun=%u hang=%u other=%u\n", ok + again + unrun + hang + (other != 0), ok, again,
+          unrun, hang, other);
   return hang ? ETIME : other;
 }
 

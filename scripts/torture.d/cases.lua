@@ -5,7 +5,7 @@ local ulp = require "ulp"
 
 local M = {names = {
   "threads8", "threads64", "join", "fork", "malloc", "dlopen", "both", "waits", "timer", "queued", "execs", "exits", "killed",
-  "killed8", "pair", "flat",
+  "killed8", "pair", "flat", "suse_malloc", "suse_dlopen", "suse_fork", "suse_trim",
 }}
 
 --- World-stops and refusals of one case.
@@ -239,5 +239,18 @@ function M.flat(rounds)
   return finish(result, ("target %+d KiB, tool %+d KiB %+d mappings"):format(
     target_after.rss - target.rss, tool_after.rss - tool.rss, tool_after.maps - tool.maps))
 end
+
+--- SUSE's tool, as a stand-in drives the runtime: rounds are runs of an entry; none may fail to come to its end.
+local function suse(target, word)
+  return function(rounds)
+    target.timeout = 60
+    local churn = dofile((debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$") .. "/../../Tests/scenarios/shared/suse_churn.lua")
+    local counts = churn(target, rounds, t.patch "dozens_13", function(c) c:ask(word, "failures=0 ") end)
+    return {rounds = rounds, refused = counts.again, pauses = {}, remark =
+      ("%d done, %d not now, %d hindered by a signal, %d hangs"):format(counts.ok, counts.again, counts.unrun, counts.hang)}
+  end
+end
+M.suse_malloc, M.suse_dlopen = suse({"churn", "malloc", "4"}, "tell"), suse({"churn", "dlopen", "4"}, "tell")
+M.suse_fork, M.suse_trim = suse({"tumult", "fork", "2"}, "tell"), suse({"churn", "trim", "4"}, "tell")
 
 return M

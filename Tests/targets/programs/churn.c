@@ -1,6 +1,7 @@
 /* Threads that hold the allocator's or the loader's lock most of the time: borrowing one of them at the wrong moment for
- * loading a patch would deadlock. usage: churn malloc|dlopen|both [THREADS] */
+ * loading a patch would deadlock. usage: churn malloc|dlopen|both|trim [THREADS] */
 #include <dlfcn.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -32,6 +33,14 @@ static void *load(void *unused) {
   return unused;
 }
 
+static void *trim(void *unused) {
+  for (;;) {
+    malloc_trim(0);
+    rounds++;
+  }
+  return unused;
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "malloc";
   int count = argc > 2 ? atoi(argv[2]) : 4;
@@ -40,7 +49,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < count; i++) {
     pthread_t thread;
     int loads = strcmp(what, "dlopen") == 0 || (strcmp(what, "both") == 0 && i % 2);
-    if (pthread_create(&thread, NULL, loads ? load : allocate, (void *)(intptr_t)i)) return 2;
+    if (pthread_create(&thread, NULL, strcmp(what, "trim") == 0 ? trim : loads ? load : allocate, (void *)(intptr_t)i)) return 2;
   }
   puts("ready");
   while (scanf("%63s", word) == 1) printf("rounds=%ld failures=%ld dozen=%d.\n", atomic_exchange(&rounds, 0), failures, dozen());
