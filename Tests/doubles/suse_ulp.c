@@ -74,10 +74,10 @@ static unsigned attempt_many(struct target *target, const char *container) {
   bool applied = false;
   for (int i = 0; i < options.count && !hang; i++) {
     error = attempt(target, &metadata[applied]);
-    if (!error) ok++, applied = !applied;
+    if (error == ETIME) hang++;
+    else if (error == EHOOKNOTRUN || !is_finished) unrun++; /* a signal was first: RAX may say anything, even 0 */
+    else if (!error) ok++, applied = !applied;
     else if (error == EAGAIN) again++;
-    else if (error == ETIME) hang++;
-    else if (error == EHOOKNOTRUN) unrun++; /* a signal was first */
     else other = error;
     usleep(200 + (unsigned)(rand() % 800));
   }

@@ -22,6 +22,7 @@ struct options {
   const char *revert_all, *prefix;
 };
 extern struct options options;
+extern bool is_finished; /* the last run came to its int3; that tool does not ask */
 
 struct object {
   char name[1024];

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+bool is_finished;
+
 static long milliseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -91,6 +93,7 @@ unsigned run(struct target *target, uint64_t entry, uint64_t *rax) {
   }
   if (ptrace(PTRACE_GETREGS, target->pid, 0, &registers)) return ETARGETHOOK;
   *rax = registers.rax;
+  is_finished = registers.rip == entry + 8 || registers.rip == entry + 7;
   printf("rax=%llu stop=%d at=%s\n", (unsigned long long)*rax, WSTOPSIG(status),
          registers.rip == entry + 8 ? "int3" : registers.rip == entry + 7 ? "before" : "elsewhere");
   return 0;
