@@ -12,7 +12,7 @@
 #define EACH_FUNCTION(X)                                                                                                 \
   X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_begin_add) X(dwfl_report_elf) X(dwfl_report_end)          \
   X(dwfl_attach_state) X(dwfl_thread_state_registers) X(dwfl_getthread_frames) X(dwfl_frame_pc) X(dwfl_frame_reg)         \
-  X(dwfl_addrmodule) X(dwfl_module_eh_cfi) X(dwarf_cfi_addrframe) X(dwarf_frame_info)
+  X(dwfl_addrmodule) X(dwfl_module_eh_cfi) X(dwarf_cfi_addrframe)
 
 #define POINTER(name) __typeof__(&name) name;
 static struct { EACH_FUNCTION(POINTER) } dw;
@@ -78,8 +78,4 @@ Dwarf_CFI *dwfl_module_eh_cfi(Dwfl_Module *module, Dwarf_Addr *bias) { return dw
 
 int dwarf_cfi_addrframe(Dwarf_CFI *cache, Dwarf_Addr address, Dwarf_Frame **frame) {
   return dw.dwarf_cfi_addrframe(cache, address, frame);
-}
-
-int dwarf_frame_info(Dwarf_Frame *frame, Dwarf_Addr *start, Dwarf_Addr *end, bool *is_signal) {
-  return dw.dwarf_frame_info(frame, start, end, is_signal);
 }

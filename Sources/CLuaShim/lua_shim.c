@@ -1,9 +1,15 @@
 #include "lua_shim.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+extern char **environ;
 
 /* -- State ------------------------------------------------------------------------------------------------------- */
 
@@ -63,6 +69,50 @@ static int os_exit(lua_State *L) {
   exit(status);
 }
 
+/* As system(3) but for one thing: that blocks SIGCHLD while it waits, and a seized thread would stop at its next signal until
+ * the command ends (linux_shim.h, the attendant). */
+static int run_command(const char *command) {
+  const char *arguments[] = {"sh", "-c", command, NULL};
+  struct sigaction ignore = {.sa_handler = SIG_IGN}, interrupt, quit;
+  sigset_t none, defaults;
+  posix_spawnattr_t attributes;
+  pid_t child;
+  int status = -1;
+  sigaction(SIGINT, &ignore, &interrupt);
+  sigaction(SIGQUIT, &ignore, &quit);
+  sigemptyset(&none);
+  sigemptyset(&defaults);
+  if (interrupt.sa_handler != SIG_IGN) sigaddset(&defaults, SIGINT);
+  if (quit.sa_handler != SIG_IGN) sigaddset(&defaults, SIGQUIT);
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  int failure = posix_spawn(&child, "/bin/sh", NULL, &attributes, (char *const *)arguments, environ);
+  posix_spawnattr_destroy(&attributes);
+  if (!failure)
+    while (waitpid(child, &status, 0) < 0)
+      if (errno != EINTR) {
+        failure = errno;
+        break;
+      }
+  sigaction(SIGINT, &interrupt, NULL);
+  sigaction(SIGQUIT, &quit, NULL);
+  errno = failure;
+  return failure ? -1 : status;
+}
+
+static int os_execute(lua_State *L) {
+  const char *command = luaL_optstring(L, 1, NULL);
+  if (!command) {
+    lua_pushboolean(L, access("/bin/sh", X_OK) == 0);
+    return 1;
+  }
+  fflush(NULL);
+  errno = 0;
+  return luaL_execresult(L, run_command(command));
+}
+
 static int open_libraries(lua_State *L) {
   lua_pushboolean(L, 1);
   lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
@@ -70,6 +120,8 @@ static int open_libraries(lua_State *L) {
   lua_getglobal(L, "os");
   lua_pushcfunction(L, os_exit);
   lua_setfield(L, -2, "exit");
+  lua_pushcfunction(L, os_execute);
+  lua_setfield(L, -2, "execute");
   if (luaL_dostring(L, "package.cpath = package.cpath:gsub(';?%./[^;]*', '')"))
     return lua_error(L);
   ul_open_coroutines(L);

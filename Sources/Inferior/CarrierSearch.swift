@@ -88,18 +88,22 @@ struct CarrierSearch {
     guard let registers = session.registers(of: tid) else { return "it has ended" }
     if site.isInside(registers) { return "a call of an earlier ulpsh still runs in it" }
     if ul_has_pending_signal(tid) != 0 { return "a signal waits for it" }
-    if let reason = roomReason(registers) { return reason }
+    if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
     if !ignoringSeccomp { try SeccompCheck(pid: process.pid, tid: tid).run() }
     return nil
   }
 
   /// The frame is written below the stack pointer: there must be memory.
-  private func roomReason(_ registers: Registers) -> String? {
+  private func roomReason(_ tid: pid_t, _ registers: Registers) -> String? {
     guard let stack = process.map.mapping(containing: registers.stackPointer) ?? refreshedStack(registers) else {
       return "its stack pointer points nowhere"
     }
     guard stack.isWritable else { return "its stack is not writable" }
+    if !process.isOnOwnStack(tid, registers) {
+      // Of unknown size: the runtime's stack takes the frame. Without the runtime there is no other place.
+      return site.stack.isEmpty ? "it is on a stack that is not its own" : nil
+    }
     // The main stack grows on demand; the kernel does not grow it for a write from outside.
     let room = registers.stackPointer - stack.range.lowerBound
     return room < CarrierSearch.stackRoom ? "its stack has only \(room) bytes left" : nil
@@ -149,5 +153,17 @@ struct CarrierSearch {
         "pid": .integer(Int64(process.pid)),
         "threads": .list(refusals.map { .record([.init("tid", .integer(Int64($0.tid))), .init("reason", .text($0.reason))]) }),
       ])
+  }
+}
+
+extension TargetProcess {
+  /// Whether a thread is on the stack that it was started with, of which it is known how far it reaches: the main thread's as
+  /// the kernel names it, or the mapping that glibc made for a thread and put the thread's own data at the end of. Coroutines,
+  /// alternate signal stacks and stacks inside of other memory are not.
+  public func isOnOwnStack(_ tid: pid_t, _ registers: Registers) -> Bool {
+    guard let stack = map.mapping(containing: registers.stackPointer) ?? MemoryMap(of: memory.thread).mapping(containing: registers.stackPointer)
+    else { return false }
+    if tid == pid || stack.path == "[stack]" { return tid == pid && stack.path == "[stack]" }
+    return stack.range.contains(registers.threadPointer) && registers.stackPointer < registers.threadPointer
   }
 }

@@ -146,24 +146,14 @@ final class DwflHandle {
 
   private func isDescribed(_ address: UInt64) -> Bool {
     if described.contains(address) { return true }
-    guard describedRange(address) != nil else { return false }
-    described.insert(address)
-    return true
-  }
-
-  /// The piece of code around an address that one entry of `.eh_frame` describes: a function, or a part of one that the
-  /// compiler put elsewhere.
-  func describedRange(_ address: UInt64) -> Range<UInt64>? {
     var bias: Dwarf_Addr = 0
     var found: OpaquePointer?
-    guard dwfl != nil, let module = dwfl_addrmodule(dwfl, address), let table = dwfl_module_eh_cfi(module, &bias),
+    guard let module = dwfl_addrmodule(dwfl, address), let table = dwfl_module_eh_cfi(module, &bias),
       dwarf_cfi_addrframe(table, address &- bias, &found) == 0
-    else { return nil }
-    defer { free(UnsafeMutableRawPointer(found)) }
-    var start: Dwarf_Addr = 0
-    var end: Dwarf_Addr = 0
-    guard dwarf_frame_info(found, &start, &end, nil) >= 0, start < end else { return address..<address + 1 }
-    return (start &+ bias)..<(end &+ bias)
+    else { return false }
+    free(UnsafeMutableRawPointer(found))
+    described.insert(address)
+    return true
   }
 
   /// One frame. The return value ends the walk when it is not DWARF_CB_OK.

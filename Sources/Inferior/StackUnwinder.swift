@@ -108,9 +108,6 @@ public final class StackUnwinder {
     return handle.registersOfWanted(from: start).map { (trace.frames, $0) }
   }
 
-  /// The piece of code around an address that one entry of `.eh_frame` describes.
-  func describedRange(_ address: UInt64) -> Range<UInt64>? { handle.describedRange(address) }
-
   /// The frames of a stopped thread, at most `limit`.
   public func unwind(_ tid: pid_t, _ registers: Registers, limit: Int = 512) -> StackTrace {
     handle.unwind(tid, registers, limit: limit)

@@ -97,12 +97,14 @@ final class ChangeSession {
     let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, ignoringSeccomp: ignoringSeccomp)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
+    let hasOwnStack = trace.registers(of: tid).map { process.isOnOwnStack(tid, $0) } ?? true
     sequence += 1
     var isGuarded = false
     if case .loading(guarded: true, _) = callee { isGuarded = true }
     let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
     try trace.beginCall(
-      on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded)
+      on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,
+      inCallStack: !hasOwnStack)
     let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
     let elapsed = Deadline.now - borrowed
     carrierNanoseconds += elapsed
@@ -138,7 +140,8 @@ final class ChangeSession {
     let site = runtime.callSite
     let mailbox = try process.memory.load(site.mailbox, as: pulp_mailbox.self)
     let state = mailbox.state
-    guard state == UInt32(PULP_CALL_ARMED.rawValue) || state == UInt32(PULP_CALL_RUNNING.rawValue),
+    // With its frame in the call stack a carrier that has its result is on it for a little longer.
+    guard state == UInt32(PULP_CALL_ARMED.rawValue) || state == UInt32(PULP_CALL_RUNNING.rawValue) || mailbox.frame_in_stack != 0,
       mailbox.owner_pid == process.identity.pid, mailbox.owner_start == process.identity.startTime
     else { return }
     let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
@@ -209,10 +212,18 @@ final class ChangeSession {
   /// What `occupants` says, with a stop of its own.
   func findOccupants(of patches: [LoadedPatch]) throws(CodedError) -> [UInt64: String] {
     if patches.isEmpty { return [:] }
-    let unwinder = process.currentUnwinder()
-    _ = try stopWorld(until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
-    defer { trace.resumeWorld() }
-    return occupants(of: patches, unwinder)
+    for attempt in 1... {
+      let unwinder = process.currentUnwinder()
+      do throws(CodedError) {
+        _ = try stopWorld(until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+      } catch {
+        guard error.code == .processUnstoppable, attempt < 8 else { throw error }
+        continue
+      }
+      defer { trace.resumeWorld() }
+      return occupants(of: patches, unwinder)
+    }
+    return [:]
   }
 
   // MARK: - Writes into the journal

@@ -28,7 +28,7 @@ extension PatchOperation {
     let settler = Settler(runtime, transitions: transitions, universe: universe)
     try confirm(PULP_OP_ARMING, PULP_OP_SETTLING)
     let writes = try settler.settledWrites()
-    let check = WorldCheck(runtime, places: places(), leaving: (left + retired).map(\.container))
+    let check = WorldCheck(runtime, places: places(), leaving: [])
     let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
     let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))

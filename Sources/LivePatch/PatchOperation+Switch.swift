@@ -129,13 +129,9 @@ extension PatchOperation {
   }
 
   func worldCheck() throws(CodedError) -> WorldCheck {
-    var leaving: [Range<UInt64>] = []
-    for transition in transitions {
-      let code = try code(leftBy: transition)
-      leaving.append(code)
-      leaving += process.splitParts(ofFunctionAt: code.lowerBound)
-    }
-    return WorldCheck(runtime, places: places(), leaving: leaving)
+    var pieces: [WorldCheck.Leaving] = []
+    for transition in transitions { pieces += try leaving(by: transition) }
+    return WorldCheck(runtime, places: places(), leaving: pieces)
   }
 
   /// Every entry that this runtime may have armed: threads can be in transit at any of them.
@@ -144,6 +140,13 @@ extension PatchOperation {
     for patch in known { for unit in patch.units { offsets[unit.entry] = unit.pointOffset } }
     for transition in transitions { offsets[transition.entry] = transition.point_offset }
     return offsets.map { WorldCheck.Place(entry: $0.key, point: $0.key + UInt64($0.value)) }
+  }
+
+  /// All code of the function that calls reached so far: its body, and what the compiler has split off.
+  private func leaving(by transition: pulp_transition) throws(CodedError) -> [WorldCheck.Leaving] {
+    let body = try code(leftBy: transition)
+    let ranges = [body] + (try process.fragments(of: body))
+    return ranges.map { WorldCheck.Leaving(code: $0, function: body.lowerBound) }
   }
 
   /// The code that calls reached so far: the original body, or an earlier replacement.

@@ -180,7 +180,13 @@ public final class PatchOperation {
     let raw = try session.runtime.operation()
     var outcomes: [UnloadOutcome] = []
     if raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token {
-      outcomes = try staged(session, plan, token: token).abort()
+      do throws(CodedError) {
+        outcomes = try staged(session, plan, token: token).abort()
+      } catch {
+        // The next change finds it and tries again.
+        if error.code == .processGone { throw error }
+        outcomes = [UnloadOutcome(id: [], path: "", state: .retired, reason: error.message)]
+      }
     }
     var error = CodedError(
       fault.code, "process \(session.process.pid): a constructor of the container failed: \(fault.message); \(unloadText(outcomes))",

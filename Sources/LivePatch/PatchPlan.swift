@@ -43,6 +43,8 @@ public struct PatchPlan: Sendable {
     /// Libraries it needs that the process does not have yet: their constructors run, too.
     public let brings: [String]
     public let labels: [String]
+    /// Who could change or replace the container's file, besides root and us.
+    public let exposures: [String]
     /// Why the container is not to be unloaded after a revert; nil: it may be.
     public let keepReason: KeepReason?
     /// The target library is held open for as long as the patch is in force.
@@ -171,7 +173,7 @@ public struct PatchPlanner {
       id: container.id, path: container.path, targetPath: container.path, file: try visibleFile(container),
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
-      brings: brings, labels: container.labels, keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+      brings: brings, labels: container.labels, exposures: fileExposures(container.path), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
   }
 
   private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {

@@ -21,13 +21,16 @@ public struct Blocker: Sendable {
   public let frame: Int
   public let address: UInt64
   public let callers: [UInt64]
+  /// The function that it is inside of, when the address itself belongs to a part that the compiler put elsewhere.
+  public var function: UInt64?
 }
 
 /// What the stopped threads are compared with. Prepared before the stop.
 struct WorldCheck {
-  /// A function that is to be left: its code, in which nobody may be.
+  /// Code that is to be left, in which nobody may be, and the function it is a part of.
   struct Leaving {
     let code: Range<UInt64>
+    let function: UInt64
   }
 
   /// A place that is about to change or can be in transit: its entry and point.
@@ -40,12 +43,12 @@ struct WorldCheck {
   /// Sorted by entry.
   let places: [Place]
   /// Sorted by start.
-  let leaving: [Range<UInt64>]
+  let leaving: [Leaving]
 
-  init(_ runtime: PulpRuntime, places: [Place], leaving: [Range<UInt64>]) {
+  init(_ runtime: PulpRuntime, places: [Place], leaving: [Leaving]) {
     self.runtime = runtime
     self.places = places.sorted { $0.entry < $1.entry }
-    self.leaving = leaving.sorted { $0.lowerBound < $1.lowerBound }
+    self.leaving = leaving.sorted { $0.code.lowerBound < $1.code.lowerBound }
   }
 
   // MARK: - Rewinding
@@ -102,14 +105,16 @@ struct WorldCheck {
 
   // MARK: - Who is inside
 
-  func isLeaving(_ address: UInt64) -> Bool {
+  func isLeaving(_ address: UInt64) -> Bool { function(leftAt: address) != nil }
+
+  private func function(leftAt address: UInt64) -> UInt64? {
     var low = 0
     var high = leaving.count
     while low < high {
       let middle = (low + high) / 2
-      if leaving[middle].upperBound <= address { low = middle + 1 } else { high = middle }
+      if leaving[middle].code.upperBound <= address { low = middle + 1 } else { high = middle }
     }
-    return low < leaving.count && leaving[low].contains(address)
+    return low < leaving.count && leaving[low].code.contains(address) ? leaving[low].function : nil
   }
 
   /// The first blocker of one stopped thread. `checksStack` false: only what must never be switched under is looked for.
@@ -121,7 +126,8 @@ struct WorldCheck {
         return Blocker(tid: tid, reason: .transient, frame: index, address: frame.programCounter, callers: callers)
       }
       guard checksStack, isInside(frame, index) else { continue }
-      return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers)
+      return Blocker(
+        tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers, function: function(leftAt: frame.lookupAddress))
     }
     guard checksStack, !trace.isComplete else { return nil }
     return scan(tid, registers, callers)
@@ -140,10 +146,12 @@ struct WorldCheck {
   private func scan(_ tid: pid_t, _ registers: Registers, _ callers: [UInt64]) -> Blocker? {
     let here = StackFrame(programCounter: registers.programCounter, isActivation: true, stackPointer: registers.stackPointer)
     if isInside(here, 0) {
-      return Blocker(tid: tid, reason: .inside, frame: 0, address: registers.programCounter, callers: callers)
+      return Blocker(
+        tid: tid, reason: .inside, frame: 0, address: registers.programCounter, callers: callers,
+        function: function(leftAt: registers.programCounter))
     }
     return runtime.memory.firstWord(from: registers.stackPointer, where: isLeaving).map {
-      Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers)
+      Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers, function: function(leftAt: $0))
     }
   }
 }

@@ -32,6 +32,7 @@ enum FileModule {
 
     core.function("remove_tree", "path") { arguments in removeTree(try arguments.string(1)) }
 
+    core.function("user_id") { _ in Int64(geteuid()) }
     core.function("clock") { _ in
       var now = timespec()
       clock_gettime(CLOCK_MONOTONIC, &now)

@@ -110,7 +110,8 @@ enum PatchModule {
     var record: LuaRecord = [
       "id": apply.id.description, "path": apply.path, "target_path": apply.targetPath,
       "library": apply.libraryName, "library_path": apply.libraryPath,
-      "bias": apply.bias, "constructors": apply.constructors, "brings": apply.brings, "labels": apply.labels, "pin": apply.pinsLibrary,
+      "bias": apply.bias, "constructors": apply.constructors, "brings": apply.brings, "labels": apply.labels,
+      "exposures": apply.exposures.map { printable($0) }, "pin": apply.pinsLibrary,
       "functions": apply.units.map { unit -> LuaRecord in
         [
           "old_name": unit.oldName, "new_name": unit.newName, "entry": unit.entry, "size": unit.size,

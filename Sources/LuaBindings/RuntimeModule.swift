@@ -212,6 +212,8 @@ enum RuntimeModule {
     record.set("tid", Int64(blocker.tid))
     record.set("name", printable(name))
     record.set("reason", blocker.reason.rawValue)
+    record.set("incomplete", blocker.reason == .incomplete)
+    if let function = blocker.function, let symbol = process.describe(function)?.symbol { record.set("function", symbol) }
     record.set("frame", Int64(blocker.frame))
     record.set("callers", blocker.callers.prefix(64).map { frameRecord($0 &- 1, $0, process) })
     return record

@@ -41,6 +41,7 @@ extension TraceSession {
   ) throws(CodedError) -> pulp_mailbox {
     var pause: UInt32 = 10
     var look = limit
+    var looks = 0
     var patience: UInt64 = 500
     while true {
       let state = try memory.load(site.mailbox, as: UInt32.self)
@@ -53,9 +54,11 @@ extension TraceSession {
         }
       }
       if news(of: tid).kind != UL_WAIT_NOTHING { try meet(tid, site, judge) }
-      if deadline.hasPassed { throw late(tid) }
+      // Where we got no processor for seconds, the callee has not been looked at yet.
+      if deadline.hasPassed && (limit == nil || looks >= 10) { throw late(tid) }
       if let next = look, next.hasPassed {
         try interruptCall(tid, site, judge)
+        looks += 1
         look = Deadline(afterMicroseconds: patience)
         patience = min(patience * 2, 20_000)
       }
@@ -99,7 +102,7 @@ extension TraceSession {
   /// Stops the carrier inside its call. Not by `stop`, which would hand a fault of the callee on to the program.
   private mutating func interruptCall(_ tid: pid_t, _ site: CallSite, _ judge: (CallEvent) -> CallVerdict) throws(CodedError) {
     guard let index = indexes[tid] else { return }
-    let patience = Deadline(afterMicroseconds: 50_000)
+    let patience = Deadline(afterMicroseconds: 500_000)
     var held = ask(index)
     while held.kind == UL_WAIT_NOTHING && !patience.hasPassed {
       // It has ended, and somebody has collected it.

@@ -50,18 +50,22 @@ public struct CallResult: Sendable {
 struct CallFrame {
   let address: UInt64
   let bytes: [UInt8]
+  /// {rflags, rip}, through which the carrier goes home.
+  let exit: (address: UInt64, bytes: [UInt8])
   let entryRegisters: Registers
 
   /// - Parameters:
+  ///   - inCallStack: the frame lies in the runtime's stack; of the carrier's own only the 16 bytes below the red zone are used.
   ///   - registers: how the carrier is to go on afterwards.
   ///   - xstate: its XSAVE image in standard form.
   init(
-    site: CallSite, function: UInt64, arguments: [UInt64], registers: Registers, xstate: [UInt8], mask: UInt64, sequence: UInt64
+    site: CallSite, function: UInt64, arguments: [UInt64], registers: Registers, xstate: [UInt8], mask: UInt64, sequence: UInt64,
+    inCallStack: Bool = false
   ) {
     // psABI 3.2.2: 128 bytes below rsp belong to the interrupted function. Below them {rflags, rip}, then the frame.
     let exitStack = registers.stackPointer &- 128 &- 16
     let header = MemoryLayout<pulp_call_frame>.size
-    address = (exitStack &- UInt64(header + xstate.count)) & ~63
+    address = ((inCallStack ? site.stack.upperBound : exitStack) &- UInt64(header + xstate.count)) & ~63
     var words = [UInt64](repeating: 0, count: header / 8)
     let raw = registers.raw
     let saved = [
@@ -71,14 +75,12 @@ struct CallFrame {
     for (index, word) in saved.enumerated() { words[index] = word }
     for (index, word) in arguments.prefix(6).enumerated() { words[saved.count + index] = word }
     words[saved.count + 6] = sequence
-    var image = words.withUnsafeBytes { [UInt8]($0) } + xstate
-    image += [UInt8](repeating: 0, count: Int(exitStack - address) - image.count)
-    image += withUnsafeBytes(of: (raw.eflags, raw.rip)) { [UInt8]($0) }
-    bytes = image
+    bytes = words.withUnsafeBytes { [UInt8]($0) } + xstate
+    exit = (exitStack, withUnsafeBytes(of: (raw.eflags, raw.rip)) { [UInt8]($0) })
 
     var entry = registers
     entry.raw.rip = site.entry
-    entry.raw.rsp = site.stack.upperBound
+    entry.raw.rsp = inCallStack ? address : site.stack.upperBound
     entry.raw.r12 = address
     entry.raw.eflags = 0x202  // DF, TF and AC clear, as the psABI wants at a function's entry
     entry.raw.orig_rax = UInt64.max
@@ -100,7 +102,8 @@ extension TraceSession {
   /// `guarded`: the callee is not let into a system call that would harm its program before `awaitCall` was asked. That
   /// costs two stops of the carrier for each of its system calls.
   public mutating func beginCall(
-    on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity, guarded: Bool = false
+    on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity, guarded: Bool = false,
+    inCallStack: Bool = false
   ) throws(CodedError) {
     guard let stopped = registers(of: tid) else { throw .gone(pid) }
     var after = stopped.repeating(SystemCallRestart(stopped))
@@ -109,10 +112,11 @@ extension TraceSession {
     guard ul_get_signal_mask(tid, &mask) >= 0 else { throw .gone(pid) }
     let frame = CallFrame(
       site: site, function: function, arguments: arguments, registers: after, xstate: try extendedState(of: tid), mask: mask,
-      sequence: sequence)
+      sequence: sequence, inCallStack: inCallStack)
     activeFrame = frame.address
     try memory.write(frame.bytes, to: frame.address)
-    try armMailbox(site, tid, sequence, owner)
+    try memory.write(frame.exit.bytes, to: frame.exit.address)
+    try armMailbox(site, tid, sequence, owner, inCallStack)
     beginReceipt(tid, after, repeatsCall: SystemCallRestart(stopped) != .none, frame)
     setRegisters(frame.entryRegisters, of: tid)
     try commitRegisters(of: tid)
@@ -121,12 +125,13 @@ extension TraceSession {
     resume(tid, inCallee: true)
   }
 
-  private func armMailbox(_ site: CallSite, _ tid: pid_t, _ sequence: UInt64, _ owner: ProcessIdentity) throws(CodedError) {
+  private func armMailbox(_ site: CallSite, _ tid: pid_t, _ sequence: UInt64, _ owner: ProcessIdentity, _ inCallStack: Bool) throws(CodedError) {
     var head = pulp_mailbox()
     head.carrier = UInt32(tid)
     head.owner_pid = owner.pid
     head.owner_start = owner.startTime
     head.sequence = 0  // becomes the call's own number with the result
+    head.frame_in_stack = inCallStack ? 1 : 0
     head.state = UInt32(PULP_CALL_ARMED.rawValue)
     let size = MemoryLayout<pulp_mailbox>.offset(of: \.text)!
     try memory.write(withUnsafeBytes(of: head) { [UInt8]($0.prefix(size)) }, to: site.mailbox)

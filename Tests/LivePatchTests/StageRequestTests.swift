@@ -32,7 +32,7 @@ private struct Reader {
       libraryName: "libtarget.so.1", libraryPath: "/lib/libtarget.so.1", bias: 0x7fff_0000_1000, targetBuildID: try #require(BuildID([9, 8, 7])), units: found,
       references: [
         ContainerReference(targetName: "counter", name: "ulpr_counter", targetOffset: 0x4000, patchOffset: 0x88, isThreadLocal: true)
-      ], constructors: [], brings: [], labels: [], keepReason: .variables, pinsLibrary: true)
+      ], constructors: [], brings: [], labels: [], exposures: [], keepReason: .variables, pinsLibrary: true)
     let revert = PatchPlan.Revert(id: id, libraryName: "libtarget.so.1", path: path, functions: [])
     return PatchPlan(
       pid: 42, identity: ProcessIdentity(pid: 42, startTime: 4711), universe: 3, applies: Array(repeating: apply, count: applies),

@@ -140,6 +140,10 @@ function core.adopt_orphans() end
 --- @return integer count
 function core.kill_orphans(known) end
 
+--- The effective user of this program.
+--- @return integer
+function core.user_id() end
+
 --- Seconds on the monotonic clock.
 --- @return number
 function core.clock() end

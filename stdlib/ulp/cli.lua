@@ -203,6 +203,8 @@ function M.change_options(parser)
     :description "Let go unpatched if a thread would be borrowed for longer; constructors are forced to return."
   parser:option "--constructors":choices {"allow", "warn", "refuse"}
     :description "What to do about patches that run code as soon as they are loaded."
+  parser:option "--ownership":choices {"ignore", "warn", "refuse"}
+    :description "What to do about patches that somebody other than root and you can change or replace."
   parser:option "--blockers":choices {"wait", "fail"}
     :description "Threads inside a function to be switched: try again until the timeout, or give up at once."
   parser:flag "--dry-run":description "Print the plan and change nothing."
@@ -229,7 +231,7 @@ local unload_choices = {yes = true, no = false}
 function M.change(options)
   return {
     timeout = options.timeout, consistency = options.consistency, max_pause = options.max_pause,
-    max_carrier = options.max_carrier, constructors = options.constructors, blockers = options.blockers,
+    max_carrier = options.max_carrier, constructors = options.constructors, ownership = options.ownership, blockers = options.blockers,
     dry_run = options.dry_run or nil, receipt = options.receipt or nil, unload = unload_choices[options.unload],
     pin = options.pin or nil,
   }

@@ -19,16 +19,20 @@ local err = require "ulp.error"
 --- @field seccomp? "check"|"ignore"
 --- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
+--- @field ownership? "ignore"|"warn"|"refuse" what to do about containers that somebody other than root and this user can change
+---   or replace, as owners and permissions of file and directories tell; as root `warn`, else `ignore`
 --- @field blockers? "wait"|"fail" threads inside a function to be replaced: try again until `timeout` (default), or give up
 
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
   recover = true, seccomp = true, receipt = true, pin = true, constructors = true, blockers = true,
+  ownership = true,
 }
 
 --- The values of options that choose between policies.
 local choices = {
   consistency = {"stack", "immediate"}, constructors = {"allow", "warn", "refuse"}, blockers = {"wait", "fail"},
+  ownership = {"ignore", "warn", "refuse"},
 }
 
 local function check_choice(name, value)
@@ -84,7 +88,7 @@ local function blocked(p, outcome, attempts)
   local names = {}
   for index, blocker in ipairs(outcome.blockers) do
     if index > 3 then break end
-    names[index] = ("thread %d in %s"):format(blocker.tid, blocker.symbol or blocker.library or "?")
+    names[index] = ("thread %d in %s"):format(blocker.tid, blocker["function"] or blocker.symbol or blocker.library or "?")
   end
   return err.new("patch.blocked", ("process %d: %s; nothing was switched"):format(p.pid, table.concat(names, ", ")), {
     pid = p.pid, blockers = outcome.blockers, attempts = attempts,
@@ -157,6 +161,21 @@ local function check_constructors(p, plan, options, result)
   end
 end
 
+--- Whether the files are what whoever made them meant: nobody else may have been able to change them.
+local function check_ownership(p, plan, options, result)
+  local policy = options.ownership or core.user_id() == 0 and "warn" or "ignore"
+  if policy == "ignore" then return end
+  for _, apply in ipairs(plan.applies) do
+    if #apply.exposures > 0 then
+      local text = ("%s is not only in our hands: %s"):format(apply.path, table.concat(apply.exposures, "; "))
+      if policy == "refuse" then
+        err.raise("container.ownership", text, {pid = p.pid, path = apply.path, exposures = apply.exposures})
+      end
+      warn_in(result, text)
+    end
+  end
+end
+
 --- One attempt: recover, plan, stage, switch, settle.
 ---
 --- `kept` survives a failed attempt: what was recovered in one is told by the one that succeeds.
@@ -176,6 +195,7 @@ local function attempt(p, make_plan, options, deadline, kept)
     result.state = cleaned and "done" or "already"
     return result
   end
+  check_ownership(p, plan, options, result)
   check_constructors(p, plan, options, result)
   if options.dry_run then
     result.state, result.plan = "skipped", tostring(plan)

@@ -172,7 +172,8 @@ struct pulp_patch {
   uint64_t target_handle;     /* dlopen's for a pinned target library, else 0 */
 };
 
-/* The remote call. The frame lies on the carrier's own stack below its red zone, 64-byte aligned. The tracer writes it,
+/* The remote call. The frame lies on the carrier's own stack below its red zone, 64-byte aligned; for a carrier on a stack of
+ * unknown size (a coroutine) it lies at the top of the call stack, and the callee below it. The tracer writes it,
  * then `mailbox`, then the registers (rip = call_entry, rsp = call_stack_top, r12 = the frame). On return the runtime
  * restores everything from the frame: nothing depends on the tracer any more. */
 struct pulp_call_frame {
@@ -203,7 +204,7 @@ struct pulp_mailbox {
   uint64_t result_high; /* rdx */
   uint64_t owner_pid, owner_start; /* as in pulp_operation */
   uint32_t text_size;
-  uint32_t reserved;
+  uint32_t frame_in_stack; /* tracer: 1 when the frame lies in the call stack, which the carrier then uses beyond the result */
   char text[PULP_MESSAGE_MAX]; /* what went wrong, from stage and unload; not NUL-terminated */
 };
 

@@ -57,7 +57,7 @@ function M.text(result)
   end
   for _, blocker in ipairs(type(result.blockers) == "table" and result.blockers or {}) do
     lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
-      clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker.symbol or "?"))
+      clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker["function"] or blocker.symbol or "?"))
   end
   local recovered = result.recovered
   if type(recovered) == "table" then

@@ -1,0 +1,2 @@
+/* lingerer, with a library that lingers in a cold part and has lost its symbol table. */
+#include "lingerer.c"
