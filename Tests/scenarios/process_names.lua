@@ -23,7 +23,9 @@ local fix = "int tell_2(void) { return 41; }"
 for form, arguments in pairs {
   pie = {link = {"-pie"}, flags = {"-fPIE"}}, fixed = {link = {"-no-pie"}, flags = {"-fno-pie"}},
 } do
-  local built = t.cc {kind = "program", as = "a-program-with-a-long-name-" .. form, code = source, link = arguments.link, flags = arguments.flags}
+  local built = t.cc {
+    kind = "program", as = "a-program-with-a-long-name-" .. form, code = source, link = arguments.link, flags = arguments.flags,
+  }
   local program = t.write_file(t.directory() .. "/" .. built:match "[^/]*$", t.read_file(built))
   assert(os.execute(("chmod +x %q"):format(program)))
   local patch = t.cc {as = form .. "_2.so", target = program, code = fix, units = {tell = "tell_2"}}

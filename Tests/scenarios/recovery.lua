@@ -55,7 +55,8 @@ local function check(change, state, by_command)
   if by_command then
     local tool <close> = t.ulpsh {"recover", tostring(c.pid), timeout = 20}
     local done = is_committed[state] and "come into force and was finished" or "not come into force and was undone"
-    tool:expect(("recovered: an operation of ulpsh %%(process %%d+%%) was found %s; it had %s"):format(state, done), {pattern = true})
+    local said = ("recovered: an operation of ulpsh %%(process %%d+%%) was found %s; it had %s"):format(state, done)
+    tool:expect(said, {pattern = true})
     tool:expect_exit(0)
     t.eq(version(), before, state .. ": recovery changes nothing that calls reach")
   else

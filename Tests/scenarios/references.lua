@@ -11,7 +11,8 @@ local library = t.cc {kind = "library", as = "libprivate", code = [[
   int count(void) { mine++; return helper(mine); }
   int grow(int by) { total += by; return total; }
 ]]}
-local fix = t.cc {as = "private_2.so", target = library, units = {count = "count_2"}, references = {"helper:helper_ref", "total:total_ref", "%mine:mine_ref"},
+local fix = t.cc {as = "private_2.so", target = library, units = {count = "count_2"},
+  references = {"helper:helper_ref", "total:total_ref", "%mine:mine_ref"},
   code = [[
   extern void *__tls_get_addr(void *);
   int (*helper_ref)(int);

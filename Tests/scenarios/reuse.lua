@@ -13,17 +13,22 @@ local cases = {
   own_strings = {code = [[const char *words[] = {"a", "b"}; int seven(void) { return words[1][0] == 'b' ? 7 : 8; }]]},
   packed = {code = [[const char *words[] = {"a", "b"}; int seven(void) { return words[1][0] == 'b' ? 7 : 8; }]],
     link = {"-Wl,-z,pack-relative-relocs"}},
-  own_functions = {code = [[static int inner(void) { return 7; } int (*table[1])(void) = {inner}; int seven(void) { return table[0](); }]]},
-  exported_functions = {code = [[int inner(void) { return 7; } int (*table[1])(void) = {inner}; int seven(void) { return table[0](); }]]},
-  of_the_program = {code = [[extern int getpid(void); int (*table[1])(void) = {getpid}; int seven(void) { return table[0]() > 1 ? 7 : 8; }]]},
+  own_functions = {code = [[static int inner(void) { return 7; } int (*table[1])(void) = {inner};
+    int seven(void) { return table[0](); }]]},
+  exported_functions = {code = [[int inner(void) { return 7; } int (*table[1])(void) = {inner};
+    int seven(void) { return table[0](); }]]},
+  of_the_program = {code = [[extern int getpid(void); int (*table[1])(void) = {getpid};
+    int seven(void) { return table[0]() > 1 ? 7 : 8; }]]},
   constants = {code = [[const int words[] = {1, 7, 3}; int at = 1; int seven(void) { return words[at]; }]]},
   cleared = {code = [[int odd[9]; void set(int at) { odd[at] = 1; } int seven(void) { return 7 + odd[3]; }]]},
   initialised = {stale = "changed", code = [[int at = 6; int seven(void) { at++; return 7; }]]},
   last_byte = {stale = "changed", code = [[static volatile char odd[13]; int seven(void) { odd[12] = 1; return 7; }]]},
   pointer = {stale = "changed", code = [[const char *word = "a"; int seven(void) { word++; return 7; }]]},
   constructor = {stale = "changed",
-    code = [[static volatile int odd; __attribute__((constructor)) static void make(void) { odd = 7; } int seven(void) { return odd; }]]},
-  own_instance = {stale = "thread%-local", code = [[__thread int mine = 7; int next(void) { return ++mine; } int seven(void) { return mine; }]]},
+    code = [[static volatile int odd; __attribute__((constructor)) static void make(void) { odd = 7; }
+    int seven(void) { return odd; }]]},
+  own_instance = {stale = "thread%-local", code = [[__thread int mine = 7; int next(void) { return ++mine; }
+    int seven(void) { return mine; }]]},
 }
 
 for name, case in pairs(cases) do

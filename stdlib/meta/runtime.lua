@@ -128,5 +128,6 @@ function SuseRuntime:set_patchable(enabled) end
 --- @param bytes string? for the metadata buffer
 --- @param options? {timeout: number|string|nil}
 --- @param leaving? integer[] first and last+1 address of code in which no thread may be, range after range
---- @return {value: integer?, blockers: table[]?, prints: string[], writes: integer, pause_us: number} outcome no `value`: threads were in the way
+--- Without a `value` threads were in the way, and nothing was called.
+--- @return {value: integer?, blockers: table[]?, prints: string[], writes: integer, pause_us: number} outcome
 function SuseRuntime:enter(entry, bytes, options, leaving) end
