@@ -23,6 +23,11 @@ PASSING = ("[carrier.none]", "[process.unstoppable]", "[operation.busy]", "[call
 BAD = ["dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
 
 
+def statement(name):
+    """What the tool that is to be killed runs: an operation is an expression."""
+    return f"local result = {operations.OPERATIONS[name][2]}"
+
+
 class Sweep:
     def __init__(self, options):
         self.options = options
@@ -238,7 +243,7 @@ class Sweep:
             self.prepare(name)
             if how != "target" and self.random.random() < 0.5:
                 self.target.send_signals(5)
-            hit = self.kill_at(how, signal_name, operations.OPERATIONS[name][2], point)
+            hit = self.kill_at(how, signal_name, statement(name), point)
             row["hit"] += hit
             if how == "target":
                 self.renew(threads)
@@ -367,7 +372,7 @@ class Sweep:
         return self.look(row, "random", "000", after)
 
     def run_points(self, threads, name, how, signal_name, before, after, label):
-        body = operations.OPERATIONS[name][2]
+        body = statement(name)
         self.before = before
         row = self.row = self.rows[(label, threads, how, signal_name)] = collections.Counter()
         began = time.monotonic()
