@@ -1,4 +1,4 @@
--- timeout: 60
+-- timeout: 120
 -- A container whose constructor crashes, aborts, throws, sends signals, ends the program or does not return is forced out and
 -- unloaded again; the program never learns of it.
 local t = require "ulp.scenario"

@@ -231,7 +231,8 @@ local unload_choices = {yes = true, no = false}
 function M.change(options)
   return {
     timeout = options.timeout, consistency = options.consistency, max_pause = options.max_pause,
-    max_carrier = options.max_carrier, constructors = options.constructors, ownership = options.ownership, blockers = options.blockers,
+    max_carrier = options.max_carrier, constructors = options.constructors,
+    ownership = options.ownership, blockers = options.blockers,
     dry_run = options.dry_run or nil, receipt = options.receipt or nil, unload = unload_choices[options.unload],
     pin = options.pin or nil,
   }
