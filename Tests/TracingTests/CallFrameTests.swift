@@ -29,7 +29,7 @@ import Testing
     let frame = Self.frame(stackPointer: stackPointer, xstate: xstate)
     // XRSTOR faults unless its image is 64-byte aligned (Intel SDM); the header before it has 256 bytes.
     #expect(frame.address % 64 == 0 && MemoryLayout<pulp_call_frame>.size == 256)
-    let end = frame.address + UInt64(frame.bytes.count)
+    let end = frame.exit.address + UInt64(frame.exit.bytes.count)
     #expect(end == stackPointer - 128, "the red zone is left alone, and nothing is written above the exit words")
     let words = frame.bytes.withUnsafeBytes { bytes in (0..<32).map { bytes.load(fromByteOffset: $0 * 8, as: UInt64.self) } }
     #expect(words[0..<15] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
@@ -40,8 +40,8 @@ import Testing
     #expect(words[25...].allSatisfy { $0 == 0 })
     #expect(frame.bytes[256..<256 + xstate].elementsEqual((0..<xstate).map { UInt8(truncatingIfNeeded: $0) }))
     #expect(frame.address + 256 + UInt64(xstate) <= exitStack, "popfq's words are not part of the image")
-    let exit = Int(exitStack - frame.address)
-    let last = frame.bytes.withUnsafeBytes { bytes in (0..<2).map { bytes.loadUnaligned(fromByteOffset: exit + $0 * 8, as: UInt64.self) } }
+    #expect(frame.bytes.count == 256 + xstate && frame.exit.address == exitStack)
+    let last = frame.exit.bytes.withUnsafeBytes { bytes in (0..<2).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) } }
     // `popfq; ret $128` ends at the original rsp.
     #expect(last == [0x10ed7, 0x40_1234])
     #expect(exitStack + 16 + 128 == stackPointer)
@@ -54,6 +54,17 @@ import Testing
     #expect(entry.orig_rax == UInt64.max, "or the kernel would apply a restart of its own to the new rip")
     #expect(entry.eflags == 0x202)
     #expect(entry.fs_base == 0x7000 && entry.cs == 0x33 && entry.ss == 0x2b)
+  }
+
+  /// Of a stack of unknown size only the exit words are used.
+  @Test func aFrameInTheCallStackLeavesTheCarriersAlone() {
+    let frame = CallFrame(
+      site: Self.site, function: 0x4444_0000, arguments: [], registers: Self.registers(stackPointer: 0x7fff_0000_0000),
+      xstate: [UInt8](repeating: 0, count: 832), mask: 0, sequence: 1, inCallStack: true)
+    #expect(frame.address % 64 == 0 && frame.address + UInt64(frame.bytes.count) <= 0x2232_0000)
+    #expect(frame.entryRegisters.raw.rsp == frame.address && frame.entryRegisters.raw.r12 == frame.address)
+    #expect(frame.exit.address == 0x7fff_0000_0000 - 144 && frame.exit.bytes.count == 16)
+    #expect(Self.site.isInside(frame.entryRegisters))
   }
 
   @Test func aThreadInTheCallIsRecognised() {
