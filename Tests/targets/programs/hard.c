@@ -1,0 +1,88 @@
+/* A process under restrictions that a live patch has to live with, or be refused by name.
+ *
+ * usage: hard MODE...
+ * seccomp-strict|seccomp-exec|seccomp-open|mdwe|dumpable|locked|space|size|procs|fresh|none: each is set up before "ready".
+ * On stdin: "tell" answers with the number. In strict mode nothing but read and write is left, so the number is told once. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int dozen(void);
+
+#define SYSTEM_CALL BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))
+#define IF_NOT(number, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, (skip))
+#define ANSWER(value) BPF_STMT(BPF_RET | BPF_K, (value))
+
+static int filter(struct sock_filter *program, size_t count) {
+  struct sock_fprog all = {.len = (unsigned short)count, .filter = program};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all);
+}
+
+/* mmap and mprotect with PROT_EXEC end the process. */
+static int forbid_exec(void) {
+  struct sock_filter program[] = {
+    SYSTEM_CALL,
+    IF_NOT(SYS_mmap, 1), BPF_STMT(BPF_JMP | BPF_JA, 1),
+    IF_NOT(SYS_mprotect, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1),
+    ANSWER(SECCOMP_RET_KILL_PROCESS),
+    ANSWER(SECCOMP_RET_ALLOW),
+  };
+  return filter(program, sizeof program / sizeof *program);
+}
+
+static int forbid_open(void) {
+  struct sock_filter program[] = {
+    SYSTEM_CALL, IF_NOT(SYS_open, 1), ANSWER(SECCOMP_RET_ERRNO | EACCES), IF_NOT(SYS_openat, 1),
+    ANSWER(SECCOMP_RET_ERRNO | EACCES), ANSWER(SECCOMP_RET_ALLOW),
+  };
+  return filter(program, sizeof program / sizeof *program);
+}
+
+static int limit(int what, rlim_t most) {
+  struct rlimit both = {most, most};
+  return setrlimit(what, &both);
+}
+
+static int set_up(const char *mode) {
+  if (strcmp(mode, "none") == 0) return 0;
+  if (strcmp(mode, "fresh") == 0) return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  if (strcmp(mode, "seccomp-exec") == 0) return forbid_exec();
+  if (strcmp(mode, "seccomp-open") == 0) return forbid_open();
+  if (strcmp(mode, "mdwe") == 0) return prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0);
+  if (strcmp(mode, "dumpable") == 0) return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  if (strcmp(mode, "locked") == 0) return mlockall(MCL_CURRENT | MCL_FUTURE);
+  if (strcmp(mode, "space") == 0) return limit(RLIMIT_AS, 256ul << 20);
+  if (strcmp(mode, "size") == 0) return limit(RLIMIT_FSIZE, 0);
+  if (strcmp(mode, "procs") == 0) return limit(RLIMIT_NPROC, 0);
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  char word[64];
+  setvbuf(stdout, NULL, _IONBF, 0);
+  printf("dozen=%d.\n", dozen());
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "seccomp-strict") == 0) {
+      static const char said[] = "ready\n";
+      if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) || write(1, said, sizeof said - 1) < 0) return 2;
+      while (read(0, word, sizeof word) > 0) {}
+      syscall(SYS_exit, 0);
+    }
+    if (set_up(argv[i])) return 2;
+  }
+  puts("ready");
+  while (scanf("%63s", word) == 1) printf("dozen=%d.\n", dozen());
+  puts("bye");
+  return 0;
+}
