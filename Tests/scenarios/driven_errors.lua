@@ -65,7 +65,8 @@ end)
 
 -- All or nothing: the second unit fails, the first stays as it is
 refused("ENONEWFUNC", to_target {units = {{"dozen", "dozens_13"}, {"dozen", "missing"}}})
-t.ok(suse.run("messages", c.pid).text:find("Unable to load shared object " .. t.directory() .. "/nowhere.so", 1, true), "the reason")
+local unloadable = "Unable to load shared object " .. t.directory() .. "/nowhere.so"
+t.ok(suse.run("messages", c.pid).text:find(unloadable, 1, true), "the reason")
 
 -- 280, and applied patches stay while patching is disabled; 275
 suse.run("disable", c.pid)

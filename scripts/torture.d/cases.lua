@@ -244,8 +244,8 @@ end
 local function suse(target, word)
   return function(rounds)
     target.timeout = 60
-    local churn = dofile((debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$") .. "/../../Tests/scenarios/shared/suse_churn.lua")
-    local counts = churn(target, rounds, t.patch "dozens_13", function(c) c:ask(word, "failures=0 ") end)
+    local run = dofile((debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$") .. "/../../Tests/scenarios/shared/suse_churn.lua")
+    local counts = run(target, rounds, t.patch "dozens_13", function(c) c:ask(word, "failures=0 ") end)
     return {rounds = rounds, refused = counts.again, pauses = {}, remark =
       ("%d done, %d not now, %d hindered by a signal, %d hangs"):format(counts.ok, counts.again, counts.unrun, counts.hang)}
   end
