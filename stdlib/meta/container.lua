@@ -22,6 +22,11 @@ local Container = {}
 --- @return ulp.Dump
 function Container:record() end
 
+--- What SUSE's runtime is sent to apply the patch: the metadata with a path of the container in it.
+--- @param path string as the process is to open it
+--- @return string
+function Container:wire(path) end
+
 --- What a change would do. `tostring(plan)` is the dry run.
 --- @class ulp.Plan
 --- @field pid integer
