@@ -160,7 +160,7 @@ extension Live {
       try puppet.target.change([puppet.second])
       let operation = try puppet.target.stage([puppet.third])
       let leaving = try #require(try operation.worldCheck().leaving.first)
-      try puppet.stand(at: puppet.padding, in: operation, above: [leaving.lowerBound + 1])
+      try puppet.stand(at: puppet.padding, in: operation, above: [leaving.code.lowerBound + 1])
       let outcome = try operation.performSwitch()
       #expect(outcome.switched && outcome.blockers.isEmpty)
       #expect(try puppet.landing() == 3)
@@ -176,7 +176,7 @@ extension Live {
       let landing = try puppet.target.address("landing_return")
       for place in [puppet.padding, operation.runtime.stub(operation.transitions[0].slot) + 11] {
         // number_2 is `mov $2, %eax; ret`: the second frame returns to the root.
-        try puppet.stand(at: place, in: operation, above: [landing], returnTo: leaving.lowerBound + 5)
+        try puppet.stand(at: place, in: operation, above: [landing], returnTo: leaving.code.lowerBound + 5)
         let outcome = try operation.performSwitch()
         #expect(!outcome.switched)
         #expect(outcome.blockers.first?.reason == .inside && outcome.blockers.first?.frame == 1)
