@@ -109,7 +109,7 @@ static void report(uint64_t status, struct pulp_text *text) {
   PULP_PUBLISH(pulp_mailbox.text_size, text->size);
   pulp_text_string(&message, status ? "ulp: stage: refused with status " : "ulp: stage: ready, functions: ");
   pulp_text_number(&message, status ? status : pulp_operation.transition_count, 10);
-  if (text->size) pulp_text_string(&message, ": ");
+  if (text->size) pulp_text_string(&message, status == PULP_EDLOPEN ? ": Unable to load shared object " : ": ");
   pulp_copy(line + message.size, text->data, text->size < message.capacity - message.size
                                                  ? text->size : message.capacity - message.size);
   message.size += text->size;

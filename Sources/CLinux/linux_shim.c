@@ -23,6 +23,9 @@
 #ifndef PTRACE_GET_SYSCALL_INFO
 #define PTRACE_GET_SYSCALL_INFO 0x420e
 #endif
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
 #ifndef PTRACE_SECCOMP_GET_FILTER
 #define PTRACE_SECCOMP_GET_FILTER 0x420c
 #endif
@@ -55,13 +58,60 @@ static long request(long number, pid_t tid, void *address, void *data) {
 
 long ul_seize(pid_t tid) { return request(PTRACE_SEIZE, tid, NULL, NULL); }
 long ul_interrupt(pid_t tid) { return request(PTRACE_INTERRUPT, tid, NULL, NULL); }
-long ul_continue(pid_t tid, int signal) { return request(PTRACE_CONT, tid, NULL, (void *)(long)signal); }
-long ul_detach(pid_t tid, int signal) { return request(PTRACE_DETACH, tid, NULL, (void *)(long)signal); }
 long ul_listen(pid_t tid) { return request(PTRACE_LISTEN, tid, NULL, NULL); }
 
+/* The thread whose seccomp filters are suspended, and where it is as long as it works for us. */
+static struct {
+  volatile pid_t tid;
+  struct ul_workplace workplace;
+} suspended;
+
+long ul_suspend_seccomp(pid_t tid, struct ul_workplace workplace) {
+  long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP));
+  if (result < 0) return result;
+  suspended.workplace = workplace;
+  suspended.tid = tid;
+  return 0;
+}
+
+int ul_is_seccomp_suspended(pid_t tid) { return tid != 0 && suspended.tid == tid; }
+
+void ul_restore_seccomp(pid_t tid) {
+  if (!ul_is_seccomp_suspended(tid)) return;
+  if (request(PTRACE_SETOPTIONS, tid, NULL, NULL) >= 0) suspended.tid = 0;
+}
+
+/* Whether a stopped thread goes on without its filters. The kernel reports a system call before it asks the filters
+ * (seccomp(2), since Linux 4.8): the first call that the thread makes for itself meets them again. */
+static int stays_suspended(pid_t tid) {
+  struct user_regs_struct registers;
+  if (!ul_is_seccomp_suspended(tid)) return 0;
+  const struct ul_workplace *place = &suspended.workplace;
+  if (request(PTRACE_GETREGS, tid, NULL, &registers) >= 0 &&
+      ((registers.rip >= place->text_start && registers.rip < place->text_end) ||
+       (registers.rsp > place->stack_bottom && registers.rsp <= place->stack_top)))
+    return 1;
+  ul_restore_seccomp(tid);
+  return 0;
+}
+
+long ul_continue(pid_t tid, int signal) {
+  return request(stays_suspended(tid) ? PTRACE_SYSCALL : PTRACE_CONT, tid, NULL, (void *)(long)signal);
+}
+
 long ul_continue_to_system_call(pid_t tid, int signal) {
-  long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
-  return result < 0 ? result : request(PTRACE_SYSCALL, tid, NULL, (void *)(long)signal);
+  if (!stays_suspended(tid)) {
+    long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
+    if (result < 0) return result;
+  }
+  return request(PTRACE_SYSCALL, tid, NULL, (void *)(long)signal);
+}
+
+/* Detaching takes all options back. */
+long ul_detach(pid_t tid, int signal) {
+  long result = request(PTRACE_DETACH, tid, NULL, (void *)(long)signal);
+  if (ul_is_seccomp_suspended(tid)) suspended.tid = 0;
+  return result;
 }
 
 int ul_is_guarded_call(pid_t tid) {

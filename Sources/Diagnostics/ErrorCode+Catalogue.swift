@@ -39,10 +39,14 @@ extension ErrorCode {
     "seccomp.strict", "a thread runs in seccomp strict mode", hint: "this process cannot be patched")
   public static let seccompForbidden = ErrorCode(
     "seccomp.forbidden", "a seccomp filter of the process forbids a system call that loading a container needs",
-    hint: "allow the named system call in the filter, or restart the program with the fix")
+    hint: "allow the named system call in the filter, or, with CAP_SYS_ADMIN, suspend the filter with `seccomp = \"suspend\"`")
   public static let seccompUnknown = ErrorCode(
     "seccomp.unknown", "a seccomp filter of the process cannot be read, so it is unknown what it forbids",
     hint: "run ulpsh with CAP_SYS_ADMIN, or pass `seccomp = \"ignore\"` if you know the filter")
+
+  public static let seccompPermission = ErrorCode(
+    "seccomp.permission", "the seccomp filters of a thread may not be suspended",
+    hint: "run ulpsh with CAP_SYS_ADMIN and without seccomp filters of its own")
 
   // MARK: memory and calls
   public static let memoryUnreadable = ErrorCode(
@@ -117,7 +121,7 @@ extension ErrorCode {
     "container.duplicate", "a function is replaced twice by one set of containers", hint: "leave one of them out")
   public static let containerInvisible = ErrorCode(
     "container.invisible", "the target process cannot open the container's file",
-    hint: "put it where the process's user, root directory and mount namespace can read it")
+    hint: "put it where the process's user, root directory and mount namespace can read it, or pass the prefix under which it is there as `root`")
   public static let containerChanged = ErrorCode(
     "container.changed", "what the process loaded is not the file that was checked",
     hint: "somebody changed the file meanwhile; find out who, and try again")
@@ -205,7 +209,7 @@ extension ErrorCode {
   public static let all: [ErrorCode] = [
     processNotFound, processGone, processPermission, processTraced, processStopped, processZombie, processWordSize,
     processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
-    seccompStrict, seccompForbidden, seccompUnknown,
+    seccompStrict, seccompForbidden, seccompUnknown, seccompPermission,
     memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callBusy, callUnknownFunction, receiptDiffers,
     handleClosed,
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,

@@ -17,9 +17,9 @@ extension TargetProcess {
   /// allocator or the loader, has a signal waiting, or has no room on its stack goes on at once. Rounds are repeated with
   /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
   public func borrowCarrier(
-    _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, ignoringSeccomp: Bool = false
+    _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check
   ) throws(CodedError) -> pid_t {
-    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), ignoringSeccomp: ignoringSeccomp)
+    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp)
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
@@ -51,7 +51,7 @@ struct CarrierSearch {
   let site: CallSite
   let hazards: CarrierHazards
   let unwinder: StackUnwinder
-  let ignoringSeccomp: Bool
+  let seccomp: SeccompPolicy
 
   /// A thread is stopped at most this often in one operation.
   static let stopLimit = 20
@@ -90,7 +90,7 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0 { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
-    if !ignoringSeccomp { try SeccompCheck(pid: process.pid, tid: tid).run() }
+    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run() }
     return nil
   }
 

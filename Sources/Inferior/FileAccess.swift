@@ -9,6 +9,16 @@ public func fileIdentity(_ path: String) -> FileIdentity? {
   return FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino))
 }
 
+/// What a symbolic link says; nil, with errno set, when it cannot be read.
+func linkTarget(_ path: String) -> String? {
+  var length = 0
+  let bytes = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+    buffer.withMemoryRebound(to: CChar.self) { length = readlink(path, $0.baseAddress!, $0.count) }
+    count = max(length, 0)
+  }
+  return length >= 0 ? String(decoding: bytes, as: UTF8.self) : nil
+}
+
 /// What tells a file from every other, and from itself before it was written to (inode(7)). Nobody can set the last one.
 public struct FileStamp: Hashable, Sendable {
   public let identity: FileIdentity
@@ -35,6 +45,30 @@ public struct FileStamp: Hashable, Sendable {
 }
 
 extension TargetProcess {
+  /// Paths by which the process may see a file that we see at `path`, the likeliest first:
+  ///
+  /// - the same, as long as root directory and mounts are shared where it matters;
+  /// - without the process's root directory, if that is a directory of ours (chroot(2));
+  /// - without `/proc/PID/root`, by which we look into another mount namespace;
+  /// - through the root directory of process 1, if the process sees proc(5) itself as its root.
+  public func pathsBelowRoot(of path: String) -> [String] {
+    var paths = [path]
+    if let root = linkTarget("/proc/\(memory.thread)/root"), root != "/", path.hasPrefix(root + "/") {
+      paths.append(String(path.dropFirst(root.utf8.count)))
+    }
+    if path.hasPrefix("/proc/"), let rest = path.dropFirst(6).firstIndex(of: "/"), path[rest...].hasPrefix("/root/") {
+      paths.append(String(path[rest...].dropFirst("/root".utf8.count)))
+    }
+    if isBelowProc { paths.append("/1/root" + path) }
+    return paths
+  }
+
+  /// Whether the process's root directory is that of proc(5).
+  private var isBelowProc: Bool {
+    guard let root = fileIdentity(visiblePath("/")) else { return false }
+    return root == fileIdentity("/proc")
+  }
+
   /// Why the process's user could not read a file, by the permission bits along its path; nil when it can, as far as
   /// these tell (inode(7)). Asked before the process tries, because the loader's message comes late.
   public func reasonUnreadable(_ path: String) -> String? {
@@ -48,6 +82,8 @@ extension TargetProcess {
     guard uids.count >= 4, gids.count >= 4 else { return nil }
     let user = uids[3]  // file system UID
     if user == 0 { return nil }
+    // Following a link of proc(5) takes the right to trace the process it belongs to.
+    if path.hasPrefix("/1/root/") && isBelowProc { return "user \(user) may not follow /1/root" }
     let groups = Set(numbers("Groups") + [gids[3]])
     var prefix = ""
     let parts = path.split(separator: "/")

@@ -34,8 +34,10 @@ extension TargetProcess {
   }
 
   /// One of the stopped threads that can be borrowed. Fails with `carrier.none`.
-  public func chooseCarrier(_ session: inout TraceSession, among stopped: [pid_t], until deadline: Deadline) throws(CodedError) -> pid_t {
-    let search = try quietSearch()
+  public func chooseCarrier(
+    _ session: inout TraceSession, among stopped: [pid_t], until deadline: Deadline, seccomp: SeccompPolicy = .check
+  ) throws(CodedError) -> pid_t {
+    let search = try quietSearch(seccomp)
     var refusals: [CarrierRefusal] = []
     for tid in stopped {
       guard let reason = try search.tryCarrier(&session, tid, until: deadline) else { return tid }
@@ -44,8 +46,8 @@ extension TargetProcess {
     throw search.noCarrier(refusals)
   }
 
-  private func quietSearch() throws(CodedError) -> CarrierSearch {
+  private func quietSearch(_ seccomp: SeccompPolicy = .check) throws(CodedError) -> CarrierSearch {
     let nowhere = CallSite(entry: 0, abandon: 0, text: 0..<0, stack: 0..<0, mailbox: 0)
-    return CarrierSearch(process: self, site: nowhere, hazards: try hazards(), unwinder: unwinder(), ignoringSeccomp: false)
+    return CarrierSearch(process: self, site: nowhere, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp)
   }
 }

@@ -3,6 +3,16 @@ import Diagnostics
 import Glibc
 import Tracing
 
+/// What is done about the seccomp filters of a thread that is to load something.
+public enum SeccompPolicy: String, Sendable, CaseIterable {
+  /// They are read, and must allow what loading takes.
+  case check
+  /// They are whatever they are.
+  case ignore
+  /// They are suspended for the time of the call.
+  case suspend
+}
+
 /// Whether a stopped thread's seccomp filters let it do what loading a container needs (seccomp(2), BPF as in
 /// <linux/bpf_common.h>).
 struct SeccompCheck {
@@ -33,11 +43,16 @@ struct SeccompCheck {
     Call(name: "rt_sigprocmask", number: 14, arguments: [2, 0, 0, 8, 0, 0]),
   ]
 
+  /// 0: none, 1: strict mode, 2: filters (proc(5)).
+  var mode: UInt64 {
+    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return 0 }
+    return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) ?? 0
+  }
+
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
   func run() throws(CodedError) {
-    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192),
-      let mode = ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal), mode != 0
-    else { return }
+    let mode = self.mode
+    if mode == 0 { return }
     let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
     guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
     let filters = try readFilters(data)
@@ -64,6 +79,15 @@ struct SeccompCheck {
       filters.append(program)
     }
     return filters
+  }
+}
+
+extension TargetProcess {
+  /// Does what the policy wants done with a stopped thread's filters before it is diverted. Fails with
+  /// `seccomp.permission`, and nothing is changed then.
+  public func applySeccomp(_ policy: SeccompPolicy, to tid: pid_t, _ session: inout TraceSession, site: CallSite?) throws(CodedError) {
+    guard policy == .suspend, SeccompCheck(pid: pid, tid: tid).mode != 0 else { return }
+    try session.suspendSeccomp(of: tid, site)
   }
 }
 

@@ -245,12 +245,7 @@ public final class TargetProcess {
   }
 
   private static func executablePath(_ pid: pid_t, _ thread: pid_t) throws(CodedError) -> String {
-    var length = 0
-    let bytes = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
-      buffer.withMemoryRebound(to: CChar.self) { length = readlink("/proc/\(thread)/exe", $0.baseAddress!, $0.count) }
-      count = max(length, 0)
-    }
-    if length >= 0 { return String(decoding: bytes, as: UTF8.self) }
+    if let path = linkTarget("/proc/\(thread)/exe") { return path }
     let number = errno
     if number == EACCES || number == EPERM { throw .permission(pid, "look into", errno: number) }
     if number == ENOENT, (try? ProcessFacts(of: pid)) != nil {

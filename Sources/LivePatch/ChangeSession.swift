@@ -22,6 +22,8 @@ final class ChangeSession {
   private(set) var carrierNanoseconds: UInt64 = 0
   /// What the process was like before and after; nil unless receipts are wanted.
   let receipt: Receipt?
+  /// What is done about the filters of threads that are borrowed.
+  var seccomp = SeccompPolicy.check
   private var sequence: UInt64
   /// The last carrier and its registers when it was borrowed: what the next stop may look like.
   private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
@@ -90,11 +92,11 @@ final class ChangeSession {
   /// `call.timeout`, `call.fault`, `call.lost`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    ignoringSeccomp: Bool = false, maxCarrier: UInt64? = nil, callee: Callee = .any
+    maxCarrier: UInt64? = nil, callee: Callee = .any
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
-    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, ignoringSeccomp: ignoringSeccomp)
+    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     let hasOwnStack = trace.registers(of: tid).map { process.isOnOwnStack(tid, $0) } ?? true
@@ -102,6 +104,7 @@ final class ChangeSession {
     var isGuarded = false
     if case .loading(guarded: true, _) = callee { isGuarded = true }
     let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
+    try process.applySeccomp(seccomp, to: tid, &trace, site: site)
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,
       inCallStack: !hasOwnStack)

@@ -1,6 +1,7 @@
 import Diagnostics
 import ELF
 import Glibc
+import Inferior
 
 /// A live patch on disk: a shared object with the replacement functions and the metadata that says what they replace.
 ///
@@ -77,7 +78,7 @@ public struct Container {
 
   private init(_ file: ELFFile, separate: MetadataFile?) throws(CodedError) {
     self.file = file
-    path = resolvedPath(file.path)
+    path = Container.resolvedPath(of: file)
     let section = try file.section(named: Container.applySection)
     if let separate {
       applyBytes = try separate.applySection(of: file, own: section.map { section throws(CodedError) in try Container.bounded(file, section) })
@@ -99,6 +100,12 @@ public struct Container {
     functions = try Container.checkContents(metadata, file)
     try checkRevert()
     try file.bytes.requireUnchanged()
+  }
+
+  /// A path below /proc/PID/root leads into another mount namespace; resolved, it would be one of ours.
+  private static func resolvedPath(of file: ELFFile) -> String {
+    let resolved = LivePatch.resolvedPath(file.path)
+    return fileIdentity(resolved) == file.identity ? resolved : file.path
   }
 
   /// What a process is sent to apply the patch: the metadata with this container's path in it. A tool that gives the

@@ -17,7 +17,7 @@ public enum Consistency: String, Sendable {
 public struct StageOptions: Sendable {
   /// Time for the carrier to be found and the container to be loaded, microseconds.
   public var timeout: UInt64 = 5_000_000
-  public var ignoresSeccomp = false
+  public var seccomp = SeccompPolicy.check
   /// Longest time a thread may be kept, microseconds: then constructors are forced to return and what was loaded is undone.
   public var maxCarrier: UInt64?
   /// A call that is late is left alone; it finishes by itself, and the next operation undoes what it loaded.
@@ -127,6 +127,7 @@ public final class PatchOperation {
   /// entries, all without effect on what any call reaches. Fails with what the runtime or the loader says, undone.
   public static func stage(_ plan: PatchPlan, _ runtime: PulpRuntime, _ options: StageOptions = StageOptions()) throws(CodedError) -> PatchOperation {
     let session = try ChangeSession(runtime)
+    session.seccomp = options.seccomp
     let deadline = Deadline(afterMicroseconds: options.timeout)
     try checkUnchanged(plan, runtime)
     try checkFiles(plan, runtime.process)
@@ -138,8 +139,8 @@ public final class PatchOperation {
     let answer: ChangeSession.Answer
     do {
       answer = try session.call(
-        runtime.ext.stage, until: deadline, on: options.carrier, ignoringSeccomp: options.ignoresSeccomp,
-        maxCarrier: options.maxCarrier, callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient))
+        runtime.ext.stage, until: deadline, on: options.carrier, maxCarrier: options.maxCarrier,
+        callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient))
     } catch {
       throw error.code == .callFault || error.code == .callLost ? try quarantine(error, session) : error
     }
@@ -263,8 +264,8 @@ public final class PatchOperation {
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
       }
       func isChecked(_ address: UInt64) -> Mapping? {
-        guard let home = process.map.mapping(containing: address), home.device == apply.file.identity.device,
-          home.inode == apply.file.identity.inode
+        guard let home = process.map.mapping(containing: address), let file = apply.file?.identity, home.device == file.device,
+          home.inode == file.inode
         else { return nil }
         return home
       }

@@ -30,8 +30,8 @@ public struct PatchPlan: Sendable {
     /// The container's file as this program sees it, and as the process is asked to open it.
     public let path: String
     public let targetPath: String
-    /// The file that was checked, as it was then.
-    public let file: FileStamp
+    /// The file that was checked, as it was then; nil when nothing is at a path that was prescribed.
+    public let file: FileStamp?
     public let buildID: BuildID
     public let libraryName: String
     public let libraryPath: String
@@ -81,6 +81,8 @@ public struct PlanOptions: Sendable {
   /// Whether containers may be unloaded after a revert; nil: where nothing in them can still be used.
   public var unloads: Bool?
   public var pinsLibraries = false
+  /// What is put, without a separator, before the path that the process opens; nil: the process's root directory tells.
+  public var root: String?
   public init() {}
 }
 
@@ -169,8 +171,10 @@ public struct PatchPlanner {
     if brings.isEmpty { try checkResolvable(container) }
     if runtime.remembersContainers { try checkReuse(of: container) }
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
+    let place = try place(of: container)
+    if place.file == nil { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
     return PatchPlan.Apply(
-      id: container.id, path: container.path, targetPath: container.path, file: try visibleFile(container),
+      id: container.id, path: container.path, targetPath: place.path, file: place.file,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       brings: brings, labels: container.labels, exposures: fileExposures(container.path), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
@@ -335,21 +339,5 @@ public struct PatchPlanner {
       data: [
         "pid": .integer(Int64(process.pid)), "path": .text(container.path), "symbols": .list(missing.map { .text($0) }),
       ])
-  }
-
-  /// The container's file as the process sees it. By the same path it must find the same file from its root.
-  private func visibleFile(_ container: Container) throws(CodedError) -> FileStamp {
-    let seen = FileStamp(process.visiblePath(container.path))
-    guard let seen, seen.identity == container.identity else {
-      throw invisible(container, seen == nil ? "it does not exist in the process's root directory" : "that path is another file there")
-    }
-    if let reason = process.reasonUnreadable(container.path) { throw invisible(container, reason) }
-    return seen
-  }
-
-  private func invisible(_ container: Container, _ reason: String) -> CodedError {
-    CodedError(
-      .containerInvisible, "process \(process.pid) cannot open \(printable(container.path)): \(reason)",
-      data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path)])
   }
 }

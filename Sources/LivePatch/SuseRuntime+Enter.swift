@@ -10,6 +10,7 @@ public struct EnterOptions: Sendable {
   public var timeout: UInt64 = 5_000_000
   /// Code in which no thread may be; empty: nobody looks.
   public var leaving: [Range<UInt64>] = []
+  public var seccomp = SeccompPolicy.check
   public init() {}
 }
 
@@ -46,6 +47,7 @@ extension SuseRuntime {
       try memory.write(input, to: self["__ulp_metadata_buffer"])
       let before = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
       let value: UInt64
+      try process.applySeccomp(options.seccomp, to: carrier, &trace, site: nil)
       do throws(CodedError) {
         value = try trace.bareCall(on: carrier, site, function: callee, arguments: [], until: deadline)
       } catch {
@@ -123,7 +125,7 @@ extension SuseRuntime {
         trace.end()
         return EnterOutcome(value: nil, blockers: blockers, prints: [], writeCount: 0, pauseNanoseconds: Deadline.now - began)
       }
-      let carrier = try process.chooseCarrier(&trace, among: stopped.map(\.0), until: deadline)
+      let carrier = try process.chooseCarrier(&trace, among: stopped.map(\.0), until: deadline, seccomp: options.seccomp)
       let (value, queue) = try body(&trace, carrier, deadline)
       trace.resumeWorld()
       let pause = Deadline.now - began

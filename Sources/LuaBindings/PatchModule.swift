@@ -51,10 +51,11 @@ enum PatchModule {
       let target = try process.open()
       let isFresh = target.refreshIfOld()
       let reverts = try arguments.isAbsent(3) ? [] : identifiers(try arguments.table(3))
-      let fields = try arguments.options(4, ["unload", "pin"])
+      let fields = try arguments.options(4, ["unload", "pin", "root"])
       var options = PlanOptions()
       options.unloads = try fields.boolean("unload")
       options.pinsLibraries = try fields.boolean("pin") ?? false
+      options.root = try fields.string("root")
       func plan() throws(CodedError) -> LuaBox<PlanHandle> {
         let planner = try PatchPlanner(try findRuntime(in: target), options)
         return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))
@@ -132,6 +133,7 @@ enum PatchModule {
     for id in plan.already { lines.append("  already applied: \(id.description.prefix(16))") }
     for apply in plan.applies {
       lines.append("  apply \(printable(apply.path)) to \(printable(apply.libraryName))")
+      if apply.targetPath != apply.path { lines.append("    the process opens it as \(printable(apply.targetPath))") }
       for unit in apply.units {
         lines.append("    \(printable(unit.oldName)) at \(hex(unit.entry)) -> \(printable(unit.newName))" + (unit.isArmed ? " (diverted already)" : ""))
       }

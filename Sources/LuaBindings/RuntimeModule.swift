@@ -137,7 +137,7 @@ enum RuntimeModule {
       var limits = StageOptions()
       if let timeout = try options.duration("timeout") { limits.timeout = UInt64(timeout / 1000) }
       if let longest = try options.duration("max_carrier") { limits.maxCarrier = UInt64(longest / 1000) }
-      limits.ignoresSeccomp = try options.choice("seccomp", ["check", "ignore"]) == "ignore"
+      limits.seccomp = try seccomp(options)
       limits.carrier = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
       return LuaBox(try PatchOperation.stage(plan, try handle.open(), limits))
     }
@@ -174,6 +174,10 @@ enum RuntimeModule {
       let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
       return record(try handle.open().recover(timeout: timeout), handle.process.pid)
     }
+  }
+
+  static func seccomp(_ fields: LuaFields) throws(CodedError) -> SeccompPolicy {
+    SeccompPolicy(rawValue: try fields.choice("seccomp", SeccompPolicy.allCases.map(\.rawValue)) ?? "") ?? .check
   }
 
   private static func record(_ outcome: UnloadOutcome) -> LuaRecord {

@@ -52,8 +52,9 @@ enum SuseModule {
   private static func enter(
     _ runtime: SuseRuntime, _ process: ProcessHandle, _ arguments: borrowing LuaArguments
   ) throws(CodedError) -> LuaRecord {
-    let fields = try arguments.options(3, ["timeout"])
+    let fields = try arguments.options(3, ["timeout", "seccomp"])
     var options = EnterOptions()
+    options.seccomp = try RuntimeModule.seccomp(fields)
     if let timeout = try fields.duration("timeout") { options.timeout = UInt64(timeout / 1000) }
     options.leaving = try arguments.isAbsent(4) ? [] : ranges(try arguments.table(4))
     let outcome = try runtime.enter(try arguments.string(1), arguments.isAbsent(2) ? [] : try arguments.bytes(2), options)

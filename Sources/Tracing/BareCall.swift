@@ -216,6 +216,7 @@ extension TraceSession {
     guard let index = indexes[tid] else { return }
     tracees[index].state = .stopped
     tracees[index].signal = 0
+    ul_restore_seccomp(tid)
     home.xstate.withUnsafeBytes { _ = ul_set_xstate(tid, $0.baseAddress, $0.count) }
     // The registers last: until then the frame would put everything back.
     ul_set_signal_mask(tid, home.mask)

@@ -89,6 +89,7 @@ extension TraceSession {
     ul_unattend(tid, &held)
     if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.event == 0 ? held.signal : 0) }
     ul_attend(tid, Int32(UL_ATTEND_SERVE))
+    restoreSeccomp(of: tid)
   }
 
   /// Serves what the attendant has kept of the carrier.

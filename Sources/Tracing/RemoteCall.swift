@@ -125,6 +125,29 @@ extension TraceSession {
     resume(tid, inCallee: true)
   }
 
+  /// Suspends the seccomp filters of a stopped thread that is about to be diverted, until it works for itself again. Without
+  /// a call site its own stack is where it works: then its filters come back with `restoreSeccomp`, or at the detach.
+  public func suspendSeccomp(of tid: pid_t, _ site: CallSite?) throws(CodedError) {
+    let place = site.map {
+      ul_workplace(
+        text_start: $0.text.lowerBound, text_end: $0.text.upperBound, stack_bottom: $0.stack.lowerBound, stack_top: $0.stack.upperBound)
+    }
+    let result = ul_suspend_seccomp(tid, place ?? ul_workplace(text_start: 0, text_end: .max, stack_bottom: 0, stack_top: .max))
+    guard result < 0 else { return }
+    throw CodedError(
+      .seccompPermission, "the seccomp filters of thread \(tid) of process \(pid) cannot be suspended: \(errnoText(Int32(-result)))",
+      data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "errno": .integer(Int64(-result))])
+  }
+
+  /// After a call: makes sure that the carrier's filters are back before it does anything else for long.
+  mutating func restoreSeccomp(of tid: pid_t) {
+    let deadline = Deadline(afterMicroseconds: 50_000)
+    while ul_is_seccomp_suspended(tid) != 0 && !deadline.hasPassed {
+      guard (try? stop(tid, until: deadline)) == true else { return }
+      resume(tid)  // the shim looks where it is
+    }
+  }
+
   private func armMailbox(_ site: CallSite, _ tid: pid_t, _ sequence: UInt64, _ owner: ProcessIdentity, _ inCallStack: Bool) throws(CodedError) {
     var head = pulp_mailbox()
     head.carrier = UInt32(tid)

@@ -207,6 +207,8 @@ function M.change_options(parser)
     :description "What to do about patches that somebody other than root and you can change or replace."
   parser:option "--blockers":choices {"wait", "fail"}
     :description "Threads inside a function to be switched: try again until the timeout, or give up at once."
+  parser:option "--seccomp":choices {"check", "ignore", "suspend"}
+    :description "Filters of the thread that loads: they must allow it, are not looked at, or are suspended meanwhile."
   parser:flag "--dry-run":description "Print the plan and change nothing."
 end
 
@@ -220,6 +222,7 @@ end
 --- Declares the option of commands that apply patches.
 --- @param parser table
 function M.pin_option(parser)
+  parser:option "-R --root":argname "<prefix>":description "Put this before the path under which the process opens the patch."
   parser:flag "--pin":description "Hold the target library open: the program cannot unload it while it is patched."
 end
 
@@ -234,7 +237,7 @@ function M.change(options)
     max_carrier = options.max_carrier, constructors = options.constructors,
     ownership = options.ownership, blockers = options.blockers,
     dry_run = options.dry_run or nil, receipt = options.receipt or nil, unload = unload_choices[options.unload],
-    pin = options.pin or nil,
+    pin = options.pin or nil, root = options.root, seccomp = options.seccomp,
   }
 end
 

@@ -16,7 +16,9 @@ local err = require "ulp.error"
 ---   With a new patch it is decided for its later revert, too
 --- @field pin? boolean hold the target library open for as long as the new patch is in force
 --- @field recover? boolean false: fail if an unfinished operation is found
---- @field seccomp? "check"|"ignore"
+--- @field seccomp? "check"|"ignore"|"suspend" the filters of the thread that loads: they must allow it (default), are not looked
+---   at, or are suspended until it has loaded. If ulpsh dies meanwhile they are back in force at once
+--- @field root? string put before the path that the process opens: where it sees our root directory
 --- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
 --- @field ownership? "ignore"|"warn"|"refuse" what to do about containers that somebody other than root and this user can change
@@ -26,13 +28,13 @@ local err = require "ulp.error"
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
   recover = true, seccomp = true, receipt = true, pin = true, constructors = true, blockers = true,
-  ownership = true,
+  ownership = true, root = true,
 }
 
 --- The values of options that choose between policies.
 local choices = {
   consistency = {"stack", "immediate"}, constructors = {"allow", "warn", "refuse"}, blockers = {"wait", "fail"},
-  ownership = {"ignore", "warn", "refuse"},
+  ownership = {"ignore", "warn", "refuse"}, seccomp = {"check", "ignore", "suspend"},
 }
 
 local function check_choice(name, value)
@@ -56,6 +58,7 @@ function M.options(options)
   if timeout ~= nil and (type(timeout) ~= "number" or timeout < 0 or timeout ~= timeout) then
     err.raise("usage", "the option 'timeout' must be a number of seconds")
   end
+  if options.root ~= nil and type(options.root) ~= "string" then err.raise("usage", "the option 'root' must be a path") end
   for _, name in ipairs {"unload", "pin"} do
     if options[name] ~= nil and type(options[name]) ~= "boolean" then
       err.raise("usage", ("the option '%s' must be true or false"):format(name))

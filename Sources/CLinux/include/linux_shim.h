@@ -70,6 +70,19 @@ int ul_receipts(void);
 void ul_set_receipts(int on);
 /* si_signo, si_code and si_addr of the signal a thread is stopped with. */
 long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address);
+/* Where a thread is as long as it works for us: its program counter in the text, or its stack pointer in the stack. */
+struct ul_workplace {
+  uint64_t text_start, text_end, stack_bottom, stack_top;
+};
+
+/* Suspends the seccomp filters of a stopped thread (PTRACE_O_SUSPEND_SECCOMP) for as long as it works for us: from then on it
+ * goes from system call to system call, and gets the filters back before the first that is its own. They are back at once
+ * when it is detached, or its tracer dies. One thread at a time. -EPERM without CAP_SYS_ADMIN, or under a filter ourselves. */
+long ul_suspend_seccomp(pid_t tid, struct ul_workplace workplace);
+/* Gives a stopped thread its filters back. */
+void ul_restore_seccomp(pid_t tid);
+int ul_is_seccomp_suspended(pid_t tid);
+
 /* One classic BPF filter of the thread (PTRACE_SECCOMP_GET_FILTER); returns the number of 8-byte instructions. */
 long ul_get_seccomp_filter(pid_t tid, unsigned index, void *_Nullable buffer, size_t capacity);
 long ul_poke(pid_t tid, uint64_t address, uint64_t word);

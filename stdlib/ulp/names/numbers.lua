@@ -11,6 +11,7 @@ local M = {}
 --- @type table<integer, ulp.names.Number>
 M.numbers = {
   [0] = {name = "ENONE", words = "Success"},
+  [1] = {name = "EPERM", words = "Operation not permitted"},
   [3] = {name = "ESRCH", words = "No such process", skipped = true},
   [11] = {name = "EAGAIN", words = "Resource temporarily unavailable"},
   [62] = {name = "ETIME", words = "Timer expired"},
@@ -58,7 +59,7 @@ local of_code = {
   ["process.word_size"] = 261, ["process.static"] = 259, ["process.foreign_loader"] = 260, ["process.self"] = 258,
   ["memory.unreadable"] = 258, ["memory.unwritable"] = 258,
   ["carrier.none"] = 11, ["call.busy"] = 11, ["call.timeout"] = 62, ["operation.busy"] = 11, ["patch.blocked"] = 11,
-  ["switch.max_pause"] = 62,
+  ["switch.max_pause"] = 62, ["seccomp.permission"] = 1,
   ["runtime.missing"] = 263, ["runtime.version"] = 281, ["runtime.disabled"] = 280,
   ["file.unreadable"] = 269, ["elf.not_elf"] = 269, ["elf.unsupported"] = 269, ["elf.malformed"] = 269,
   ["container.no_metadata"] = 269, ["container.malformed"] = 266, ["container.contradiction"] = 268,
