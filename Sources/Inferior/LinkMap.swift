@@ -50,7 +50,7 @@ struct LinkMapReader {
 
   /// AT_PHDR and AT_PHNUM of /proc/PID/auxv (getauxval(3)).
   func mainImage() throws(CodedError) -> RemoteImage {
-    guard let auxv = ProcFile.read("/proc/\(thread)/auxv", limit: 4096) else { throw .permission(pid, "read the auxiliary vector of", errno: EACCES) }
+    let auxv = try ProcFile.read("/proc/\(thread)/auxv", of: pid, to: "read the auxiliary vector of", limit: 4096)
     var values: [UInt64: UInt64] = [:]
     var offset = 0
     while offset + 16 <= auxv.count {

@@ -18,10 +18,12 @@ public struct ProcessFacts: Sendable {
   public let namespacePID: pid_t
   public let usesShadowStack: Bool
 
-  /// Fails with `process.not_found`, also for the number of a thread that is not a process.
+  /// Fails with `process.not_found`, also for the number of a thread that is not a process, and with `process.permission`.
   public init(of pid: pid_t) throws(CodedError) {
-    guard pid > 0, let status = ProcFile.read("/proc/\(pid)/status", limit: 16384), !status.isEmpty else {
-      throw .noSuchProcess(pid)
+    guard pid > 0 else { throw .noSuchProcess(pid) }
+    let status: [UInt8]
+    do { status = try ProcFile.read("/proc/\(pid)/status", of: pid, to: "look at", limit: 16384) } catch {
+      throw error.code == .processGone ? .noSuchProcess(pid) : error
     }
     func text(_ name: StaticString) -> String {
       ProcFile.field(name, of: status).map { String(decoding: $0, as: UTF8.self) } ?? ""

@@ -31,7 +31,7 @@ public final class TargetProcess {
     let thread = try TargetProcess.liveThread(facts)
     guard let start = ProcessFacts.startTime(of: pid) else { throw .gone(pid) }
     let descriptor = Int32(truncatingIfNeeded: ul_pidfd_open(pid))
-    guard descriptor >= 0 else { throw .noSuchProcess(pid) }
+    guard descriptor >= 0 else { throw descriptor == -ESRCH ? .noSuchProcess(pid) : .permission(pid, "watch", errno: -descriptor) }
     var complete = false
     defer { if !complete { close(descriptor) } }
     executable = try TargetProcess.executablePath(pid, thread)
@@ -51,7 +51,7 @@ public final class TargetProcess {
   /// Fresh facts; fails with `process.gone` once the process has ended.
   public func facts() throws(CodedError) -> ProcessFacts {
     if hasEnded { throw .gone(pid) }
-    do { return try ProcessFacts(of: pid) } catch { throw .gone(pid) }
+    do { return try ProcessFacts(of: pid) } catch { throw error.code == .processNotFound ? .gone(pid) : error }
   }
 
   // MARK: - What is mapped
@@ -255,12 +255,10 @@ public final class TargetProcess {
   }
 
   private static func checkProgram(_ pid: pid_t, _ thread: pid_t, _ path: String) throws(CodedError) {
-    guard let header = ProcFile.read("/proc/\(thread)/exe", limit: 4096), header.count >= 64 else {
-      throw .permission(pid, "read the program of", errno: EACCES)
-    }
+    let header = try ProcFile.read("/proc/\(thread)/exe", of: pid, to: "read the program of", limit: 4096)
     let name = printable(path)
     let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "path": .text(path)]
-    guard Array(header[0..<4]) == [0x7f, 0x45, 0x4c, 0x46] else {
+    guard header.count >= 64, Array(header[0..<4]) == [0x7f, 0x45, 0x4c, 0x46] else {
       throw CodedError(.processForeignLoader, "process \(pid): \(name) is not an ELF program", data: data)
     }
     // e_ident[EI_CLASS] == ELFCLASS64, e_machine == EM_X86_64

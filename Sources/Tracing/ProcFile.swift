@@ -11,6 +11,19 @@ public enum ProcFile {
     return readAll(descriptor, limit: limit)
   }
 
+  /// The same for those who must tell why not: without a descriptor to spare nothing can be read, and that says nothing about
+  /// the process. Fails with `process.gone` or `process.permission`.
+  public static func read(_ path: String, of pid: pid_t, to action: String, limit: Int) throws(CodedError) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      let number = errno
+      throw number == ENOENT || number == ESRCH ? .gone(pid) : .permission(pid, action, errno: number)
+    }
+    defer { close(descriptor) }
+    guard let bytes = readAll(descriptor, limit: limit) else { throw .gone(pid) }
+    return bytes
+  }
+
   static func readAll(_ descriptor: Int32, limit: Int) -> [UInt8]? {
     var bytes: [UInt8] = []
     var chunk = 4096

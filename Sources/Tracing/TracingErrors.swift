@@ -12,16 +12,16 @@ extension CodedError {
 
   public static func permission(_ pid: pid_t, _ action: String, errno number: Int32) -> CodedError {
     CodedError(
-      .processPermission, "cannot \(action) process \(pid): \(errnoText(number))",
+      .processPermission, "cannot \(action) process \(pid): \(errnoText(number))", hint: descriptorHint(number),
       data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
   }
 
-  static func unlistable(_ pid: pid_t, errno number: Int32) -> CodedError {
-    CodedError(
-      .processPermission, "cannot list the threads of process \(pid): \(errnoText(number))",
-      hint: number == EMFILE ? "close handles, or raise the limit of open files (`ulimit -n`)" : nil,
-      data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
+  /// What helps when it is not a right that is missing (open(2)).
+  private static func descriptorHint(_ number: Int32) -> String? {
+    number == EMFILE ? "close handles, or raise the limit of open files (`ulimit -n`)" : nil
   }
+
+  static func unlistable(_ pid: pid_t, errno number: Int32) -> CodedError { .permission(pid, "list the threads of", errno: number) }
 
   static func unstoppable(_ tid: pid_t, of pid: pid_t) -> CodedError {
     let state = ThreadList.state(of: tid, in: pid).map { String(UnicodeScalar($0)) } ?? "?"
