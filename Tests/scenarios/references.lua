@@ -81,7 +81,7 @@ local function counts(is_new)
   mine = mine + 1
   local old, new = mine + total, 100000 + mine + total + 1000 * total
   local expected, wrong = is_new and new or old, is_new and old or new
-  c:ask("count", ("%d "):format(expected):rep(4) .. "\n", {reject = ("%d "):format(wrong)})
+  c:ask("count", ("%d "):format(expected):rep(4) .. "\n", {reject = ("%%f[%%d]%d "):format(wrong), pattern = true})
   t.unharmed(c.pid)
 end
 t.refused("target.not_loaded", function() return ulp.trigger(p, fix) end)
