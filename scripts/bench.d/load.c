@@ -5,6 +5,7 @@
  *        load busy|idle THREADS  so many threads that run, or sleep, until the input ends
  *        load memory             resident kilobytes, and the proportional share of them
  *        load nothing            ends at once */
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,13 +32,24 @@ static void *allocate(void *unused) {
   return unused;
 }
 
-static void *run(void *unused) {
+static void work(int turns) {
   volatile long sum = 0;
-  for (;;) {
+  while (turns--) {
     for (int i = 0; i < 10000; i++) sum += i;
     sum += dozen();
   }
+}
+
+static void *run(void *unused) {
+  for (;;) work(1000);
   return unused;
+}
+
+/* Without waiting: a thread that waited for the input would be one that is not busy. */
+static int input_has_ended(void) {
+  struct pollfd input = {.fd = 0, .events = POLLIN};
+  char text[64];
+  return poll(&input, 1, 0) > 0 && read(0, text, sizeof text) <= 0;
 }
 
 static void *sleep_forever(void *unused) {
@@ -77,7 +89,10 @@ static int keep_threads(int count, void *(*body)(void *)) {
   pthread_t threads[most];
   if (count > 1 && !start(count - 1, body, threads)) return 2; /* the main thread is one of them */
   puts("ready");
-  if (body == run) body(NULL);
+  if (body == run) {
+    while (!input_has_ended()) work(1000);
+    return 0;
+  }
   while (getchar() != EOF) continue;
   return 0;
 }
