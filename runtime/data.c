@@ -18,6 +18,7 @@ PULP_EXPORT struct pulp_insn_queue __ulp_insn_queue __attribute__((aligned(16)))
 PULP_EXPORT uint8_t __ulp_metadata_buffer[PULP_METADATA_BUFFER_SIZE] __attribute__((aligned(64)));
 struct pulp_mailbox pulp_mailbox __attribute__((aligned(64)));
 struct pulp_slot pulp_slots[PULP_POOL_COUNT] __attribute__((aligned(64)));
+struct pulp_memory_file pulp_memory_files[PULP_MEMORY_FILES];
 struct pulp_transition pulp_transitions[PULP_POOL_COUNT] __attribute__((aligned(64)));
 
 /* A thread's own universe; 0: it follows the global one. Initial-exec, so that a stub reads it without a call. */

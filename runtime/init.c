@@ -28,7 +28,7 @@ static void map_call_stack(struct pulp_ext *ext) {
   ext->call_stack_top = ext->call_stack_bottom + PULP_CALL_STACK_SIZE;
 }
 
-/* Filled here and not by the compiler: 25 addresses would be 25 relocations in a page of the file. */
+/* Filled here and not by the compiler: 28 addresses would be 28 relocations in a page of the file. */
 static void fill_ext(struct pulp_ext *ext) {
   ext->version = PULP_ABI_VERSION;
   ext->size = sizeof *ext;
@@ -56,6 +56,9 @@ static void fill_ext(struct pulp_ext *ext) {
   ext->messages = ADDRESS(&__ulp_msg_queue);
   ext->state = ADDRESS(&__ulp_state);
   ext->retire = ADDRESS(pulp_retire);
+  ext->memory_files = ADDRESS(pulp_memory_files);
+  ext->memory_open = ADDRESS(pulp_memory_open);
+  ext->memory_close = ADDRESS(pulp_memory_close);
   PULP_PUBLISH(ext->magic, PULP_EXT_MAGIC);
 }
 

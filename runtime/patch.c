@@ -12,6 +12,7 @@
 
 /* SUSE's tool reads strings in steps of 8 bytes. */
 enum { STRING_SLACK = 8 };
+enum { MEMORY_PATH_MAX = 128 };
 
 struct pulp_unit *pulp_patch_units(const struct pulp_patch *patch) { return (void *)(uintptr_t)patch->record.units; }
 struct pulp_patch *pulp_patch_first(void) { return (void *)(uintptr_t)PULP_OBSERVE(pulp_patches); }
@@ -118,8 +119,18 @@ static uint64_t check_target(struct pulp_patch *patch, struct pulp_text *text) {
 }
 
 /* A container that the loader has already is only referenced: its constructors do not run again. */
-static uint64_t open_container(struct pulp_patch *patch, struct pulp_text *text) {
+static uint64_t open_container(struct pulp_patch *patch, const struct pulp_request_patch *from, struct pulp_text *text) {
   const char *path = (const char *)(uintptr_t)patch->record.container_name;
+  char memory_path[MEMORY_PATH_MAX];
+  uint64_t file = from->flags >> PULP_PATCH_FILE_SHIFT;
+  if (file) {
+    if (!pulp_memory_path((uint32_t)file - 1, memory_path, sizeof memory_path)) {
+      pulp_text_string(text, "the program has closed the memory file");
+      return PULP_EDLOPEN;
+    }
+    path = memory_path;
+    patch->flags |= PULP_PATCH_MEMORY;
+  }
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
   if (handle) patch->flags |= PULP_PATCH_WAS_LOADED;
   if (!handle) handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -166,7 +177,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
   fill_block(patch, request, from);
   uint64_t status = patch->flags & PULP_PATCH_PIN ? pin_target(patch, text) : PULP_OK;
   if (!status) status = check_target(patch, text);
-  if (!status) status = open_container(patch, text);
+  if (!status) status = open_container(patch, from, text);
   if (!status) status = check_container(patch, request, from, text);
   if (!status) {
     *ret = patch;

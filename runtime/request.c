@@ -45,7 +45,8 @@ static bool references_valid(const struct pulp_request *request, const struct pu
 static bool patch_valid(const struct pulp_request *request, const struct pulp_request_patch *patch) {
   if (!string_fits(request, patch->path_offset) || !string_fits(request, patch->lib_name_offset)) return false;
   if (*pulp_request_string(request, patch->path_offset) != '/') return false; /* never search the host's library path */
-  if (patch->flags & ~(uint64_t)PULP_PATCH_REQUESTED) return false;
+  if ((uint32_t)patch->flags & ~(uint32_t)PULP_PATCH_REQUESTED) return false;
+  if (patch->flags >> PULP_PATCH_FILE_SHIFT > PULP_MEMORY_FILES) return false;
   if (patch->build_id_size > PULP_BUILD_ID_MAX || patch->target_build_id_size > PULP_BUILD_ID_MAX) return false;
   return units_valid(request, patch) && references_valid(request, patch);
 }

@@ -37,6 +37,7 @@ extern struct pulp_operation pulp_operation;
 extern struct pulp_mailbox pulp_mailbox;
 extern struct pulp_slot pulp_slots[PULP_POOL_COUNT];
 extern struct pulp_transition pulp_transitions[PULP_POOL_COUNT];
+extern struct pulp_memory_file pulp_memory_files[PULP_MEMORY_FILES];
 extern __thread uint64_t pulp_pin __attribute__((tls_model("initial-exec")));
 
 /* arch/: addresses only */
@@ -120,6 +121,11 @@ uint64_t pulp_stage_request(const struct pulp_request *request, struct pulp_text
 void pulp_stage_undo(void);
 uint64_t pulp_unload(struct pulp_patch *patch);
 uint64_t pulp_retire(struct pulp_patch *patch);
+
+/* memory.c: memory files; the path by which the loader opens one, false when it is not there */
+uint64_t pulp_memory_open(const char *name);
+uint64_t pulp_memory_close(void);
+bool pulp_memory_path(uint32_t index, char *ret, uint32_t capacity);
 
 /* loader.c: the loader's list, without the loader */
 struct pulp_object {

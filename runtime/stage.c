@@ -151,6 +151,7 @@ uint64_t pulp_stage(void) {
     pulp_carried = 0;
     status = pulp_stage_request(request, &text);
   }
+  pulp_memory_close();
   report(status, &text);
   errno = saved;
   return status;

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -323,6 +324,11 @@ long ul_pidfd_open(pid_t pid) {
 int ul_pidfd_ended(int fd) {
   struct pollfd entry = {fd, POLLIN, 0};
   return poll(&entry, 1, 0) > 0;
+}
+
+int ul_is_proc(const char *path) {
+  struct statfs facts;
+  return statfs(path, &facts) == 0 && facts.f_type == 0x9fa0; /* PROC_SUPER_MAGIC */
 }
 
 long ul_getdents(int fd, void *buffer, size_t size) {

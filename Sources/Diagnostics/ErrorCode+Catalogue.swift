@@ -121,13 +121,16 @@ extension ErrorCode {
     "container.duplicate", "a function is replaced twice by one set of containers", hint: "leave one of them out")
   public static let containerInvisible = ErrorCode(
     "container.invisible", "the target process cannot open the container's file",
-    hint: "put it where the process's user, root directory and mount namespace can read it, or pass the prefix under which it is there as `root`")
+    hint: "put it where the process can read it, pass the prefix under which it is there as `root`, or deliver it with `deliver = \"memfd\"`")
+  public static let containerUndeliverable = ErrorCode(
+    "container.undeliverable", "the process cannot be given the container as a memory file",
+    hint: "put the file where the process can open it, and leave out `deliver = \"memfd\"`")
   public static let containerChanged = ErrorCode(
     "container.changed", "what the process loaded is not the file that was checked",
     hint: "somebody changed the file meanwhile; find out who, and try again")
   public static let containerStale = ErrorCode(
     "container.stale", "the process still has an earlier load of this container, which is not as new",
-    hint: "apply a copy of the file under another name (`cp`): it is loaded anew")
+    hint: "apply it with `deliver = \"memfd\"`, or a copy of the file under another name (`cp`): it is loaded anew")
   public static let containerConstructors = ErrorCode(
     "container.constructors", "the container has constructors, which run in the process as soon as it is loaded",
     hint: "look at what they do, and then allow them with `constructors = \"allow\"`")
@@ -215,7 +218,7 @@ extension ErrorCode {
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,
     operationBusy, operationPending, operationExpired,
     fileUnreadable, fileUnwritable, fileChanged, jsonMalformed, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
-    containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible,
+    containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible, containerUndeliverable,
     containerChanged, containerStale, containerConstructors, containerOwnership, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,

@@ -17,9 +17,10 @@ extension TargetProcess {
   /// allocator or the loader, has a signal waiting, or has no room on its stack goes on at once. Rounds are repeated with
   /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
   public func borrowCarrier(
-    _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check
+    _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check,
+    makesMemoryFile: Bool = false
   ) throws(CodedError) -> pid_t {
-    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp)
+    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp, makesMemoryFile: makesMemoryFile)
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
@@ -52,6 +53,8 @@ struct CarrierSearch {
   let hazards: CarrierHazards
   let unwinder: StackUnwinder
   let seccomp: SeccompPolicy
+  /// The call takes memfd_create(2), too.
+  var makesMemoryFile = false
 
   /// A thread is stopped at most this often in one operation.
   static let stopLimit = 20
@@ -90,7 +93,7 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0 { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
-    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run() }
+    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(makesMemoryFile: makesMemoryFile) }
     return nil
   }
 

@@ -1,3 +1,4 @@
+import CLinux
 import ELF
 import Glibc
 import Tracing
@@ -67,6 +68,18 @@ extension TargetProcess {
   private var isBelowProc: Bool {
     guard let root = fileIdentity(visiblePath("/")) else { return false }
     return root == fileIdentity("/proc")
+  }
+
+  /// Whether proc(5) is mounted where a loader looks for it. Which processes it shows is not seen from outside.
+  public var seesProc: Bool { ul_is_proc(visiblePath("/proc")) != 0 }
+
+  /// Why the process's loader could not open a file or map its code; nil when it can, as far as can be told. Nothing is
+  /// mapped executable from a file system that is mounted so (mmap(2), EPERM).
+  public func reasonUnopenable(_ path: String) -> String? {
+    if let reason = reasonUnreadable(path) { return reason }
+    var facts = statvfs()
+    guard statvfs(visiblePath(path), &facts) == 0, facts.f_flag & 8 != 0 else { return nil }  // ST_NOEXEC
+    return "its file system is mounted noexec there"
   }
 
   /// Why the process's user could not read a file, by the permission bits along its path; nil when it can, as far as

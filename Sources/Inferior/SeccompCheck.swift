@@ -43,6 +43,9 @@ struct SeccompCheck {
     Call(name: "rt_sigprocmask", number: 14, arguments: [2, 0, 0, 8, 0, 0]),
   ]
 
+  /// What delivery by a memory file takes besides: MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL.
+  static let memoryFile = Call(name: "memfd_create", number: 319, arguments: [0, 11, 0, 0, 0, 0])
+
   /// 0: none, 1: strict mode, 2: filters (proc(5)).
   var mode: UInt64 {
     guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return 0 }
@@ -50,13 +53,13 @@ struct SeccompCheck {
   }
 
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
-  func run() throws(CodedError) {
+  func run(makesMemoryFile: Bool = false) throws(CodedError) {
     let mode = self.mode
     if mode == 0 { return }
     let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
     guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
     let filters = try readFilters(data)
-    let forbidden = SeccompCheck.needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
+    let forbidden = (SeccompCheck.needed + (makesMemoryFile ? [SeccompCheck.memoryFile] : [])).filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
     if !forbidden.isEmpty {
       throw CodedError(
         .seccompForbidden, "a seccomp filter of process \(pid) forbids \(forbidden.joined(separator: ", "))", data: data

@@ -34,6 +34,9 @@ public struct LoadedPatch: Sendable {
   let operationNext: UInt64
   let handle: UInt64
 
+  /// How the container came into the process.
+  public var delivery: Delivery { flags & UInt32(PULP_PATCH_MEMORY.rawValue) != 0 ? .memory : .path }
+
   public func isInForce(at universe: UInt64) -> Bool {
     appliedUniverse <= universe && (revertedUniverse == 0 || universe < revertedUniverse)
   }

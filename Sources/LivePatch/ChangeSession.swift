@@ -92,11 +92,11 @@ final class ChangeSession {
   /// `call.timeout`, `call.fault`, `call.lost`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    maxCarrier: UInt64? = nil, callee: Callee = .any
+    maxCarrier: UInt64? = nil, callee: Callee = .any, makesMemoryFile: Bool = false
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
-    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp)
+    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp, makesMemoryFile: makesMemoryFile)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     let hasOwnStack = trace.registers(of: tid).map { process.isOnOwnStack(tid, $0) } ?? true

@@ -16,21 +16,39 @@ extension PatchPlanner {
   /// With a prefix there is only that path, and it is taken at its word when nothing is there: then the process's own loader
   /// says so. Without one the paths are tried by which a process with another root directory may see what we see.
   func place(of container: Container) throws(CodedError) -> ContainerPlace {
+    if options.delivery == .memory { return try memoryPlace(container) }
     if let root = options.root { return try prefixedPlace(root + container.path, container) }
     let paths = process.pathsBelowRoot(of: container.path)
     guard let path = paths.first(where: { FileStamp(process.visiblePath($0))?.identity == container.identity }) else {
       let isThere = fileIdentity(process.visiblePath(container.path)) != nil
       throw invisible(container, container.path, isThere ? "that path is another file there" : "it does not exist in the process's root directory")
     }
-    if let reason = process.reasonUnreadable(path) { throw invisible(container, path, reason) }
+    if let reason = process.reasonUnopenable(path) { throw invisible(container, path, reason) }
     return ContainerPlace(path: path, file: FileStamp(process.visiblePath(path)))
   }
 
   private func prefixedPlace(_ path: String, _ container: Container) throws(CodedError) -> ContainerPlace {
     let file = FileStamp(process.visiblePath(path))
     guard file == nil || file?.identity == container.identity else { throw invisible(container, path, "that path is another file there") }
-    if file != nil, let reason = process.reasonUnreadable(path) { throw invisible(container, path, reason) }
+    if file != nil, let reason = process.reasonUnopenable(path) { throw invisible(container, path, reason) }
     return ContainerPlace(path: path, file: file)
+  }
+
+  /// In a memory file the path is only for people, and where the file itself is now is our affair alone. The loader of the
+  /// process opens it below /proc/self/fd.
+  private func memoryPlace(_ container: Container) throws(CodedError) -> ContainerPlace {
+    guard let runtime = runtime as? PulpRuntime else {
+      throw CodedError(
+        .containerUndeliverable, "process \(process.pid) has SUSE's runtime, which loads by path alone",
+        hint: "leave out `deliver = \"memfd\"`", data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path)])
+    }
+    try runtime.requireMemoryFiles()
+    guard process.seesProc else {
+      throw CodedError(
+        .containerUndeliverable, "process \(process.pid) has no /proc in its root directory, by which its loader could open a memory file",
+        data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path)])
+    }
+    return ContainerPlace(path: container.path, file: FileStamp(container.path))
   }
 
   private func invisible(_ container: Container, _ path: String, _ reason: String) -> CodedError {

@@ -134,7 +134,10 @@ public final class PatchOperation {
     // A call that an earlier ulpsh began may still read its request.
     try session.checkIdle()
     try session.writeOffLost(plan)
-    let request = try StageRequest(plan, token: Deadline.now, tool: getpid())
+    let files = try session.deliver(plan, until: deadline, on: options.carrier)
+    // What the stage did not come to.
+    defer { if !files.isEmpty { session.closeMemoryFiles() } }
+    let request = try StageRequest(plan, token: Deadline.now, tool: getpid(), files: files)
     try runtime.memory.write(request.bytes, to: runtime.ext.request)
     let answer: ChangeSession.Answer
     do {
@@ -150,7 +153,7 @@ public final class PatchOperation {
     let operation = try staged(session, plan, token: request.token)
     // From here on dropping the operation undoes it.
     if let longest = options.maxCarrier, answer.nanoseconds / 1000 > longest { throw try operation.giveUp(answer, longest) }
-    try operation.checkLoadedFiles()
+    try operation.checkLoadedFiles(files)
     try operation.prepareEntries()
     return operation
   }
@@ -235,7 +238,9 @@ public final class PatchOperation {
   /// The containers' files are still as they were checked. What a writer has truncated would be a fault in the loader, with
   /// its lock held.
   private static func checkFiles(_ plan: PatchPlan, _ process: TargetProcess) throws(CodedError) {
-    for apply in plan.applies where FileStamp(process.visiblePath(apply.targetPath)) != apply.file {
+    for apply in plan.applies {
+      let path = apply.contents == nil ? process.visiblePath(apply.targetPath) : apply.path
+      if FileStamp(path) == apply.file, apply.contents?.file.bytes.isUnchanged ?? true { continue }
       throw CodedError(
         .containerChanged, "\(printable(apply.path)) was changed since the plan for process \(plan.pid) was made",
         data: ["pid": .integer(Int64(plan.pid)), "path": .text(apply.path)])
@@ -254,9 +259,10 @@ public final class PatchOperation {
   }
 
   /// What the loader mapped must be the file that was opened and checked.
-  private func checkLoadedFiles() throws(CodedError) {
+  private func checkLoadedFiles(_ files: [Int: MemoryFile]) throws(CodedError) {
     try PatchOperation.checkFiles(plan, process)
-    for apply in plan.applies {
+    for (index, apply) in plan.applies.enumerated() {
+      let identity = files[index]?.identity ?? apply.file?.identity
       guard let patch = loaded.first(where: { $0.id == apply.id.bytes }) else { throw runtime.corrupt("a staged container is missing") }
       func changed(_ text: String) -> CodedError {
         CodedError(
@@ -264,7 +270,7 @@ public final class PatchOperation {
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
       }
       func isChecked(_ address: UInt64) -> Mapping? {
-        guard let home = process.map.mapping(containing: address), let file = apply.file?.identity, home.device == file.device,
+        guard let home = process.map.mapping(containing: address), let file = identity, home.device == file.device,
           home.inode == file.inode
         else { return nil }
         return home

@@ -7,7 +7,7 @@ import Tracing
 ///
 /// The plan is the dry run: printing it shows every function, every byte and every refusal. It is also what is staged; the
 /// runtime and the switch check again that the process still is as the plan found it.
-public struct PatchPlan: Sendable {
+public struct PatchPlan {
   /// One function to be diverted.
   public struct Unit: Sendable {
     public let oldName: String
@@ -25,13 +25,16 @@ public struct PatchPlan: Sendable {
   }
 
   /// A container to be applied.
-  public struct Apply: Sendable {
+  public struct Apply {
     public let id: PatchID
     /// The container's file as this program sees it, and as the process is asked to open it.
     public let path: String
     public let targetPath: String
     /// The file that was checked, as it was then; nil when nothing is at a path that was prescribed.
     public let file: FileStamp?
+    /// The container itself when it is delivered in a memory file; nil: the process opens the path.
+    let contents: Container?
+    public var delivery: Delivery { contents == nil ? .path : .memory }
     public let buildID: BuildID
     public let libraryName: String
     public let libraryPath: String
@@ -83,6 +86,7 @@ public struct PlanOptions: Sendable {
   public var pinsLibraries = false
   /// What is put, without a separator, before the path that the process opens; nil: the process's root directory tells.
   public var root: String?
+  public var delivery = Delivery.path
   public init() {}
 }
 
@@ -105,7 +109,7 @@ public struct PatchPlanner {
   /// A plan to bring `containers` into force and take `reverting` out of force, in one step.
   ///
   /// Fails, before anything is touched, with `target.not_loaded`, `target.build_id`, `target.function_missing`,
-  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.unresolved`, `container.stale`, `runtime.disabled`,
+  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.undeliverable`, `container.unresolved`, `container.stale`, `runtime.disabled`,
   /// `patch.not_applied` and `patch.lost` (for a patch to be reverted that the process does not have, or not any more).
   public func plan(applying containers: [Container], reverting: [PatchID] = []) throws(CodedError) -> PatchPlan {
     try checkEnabled()
@@ -169,12 +173,13 @@ public struct PatchPlanner {
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
     let brings = try broughtLibraries(container)
     if brings.isEmpty { try checkResolvable(container) }
-    if runtime.remembersContainers { try checkReuse(of: container) }
+    if runtime.remembersContainers, options.delivery == .path { try checkReuse(of: container) }
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     let place = try place(of: container)
-    if place.file == nil { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
+    if place.file == nil, options.delivery == .path { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
     return PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: place.path, file: place.file,
+      contents: options.delivery == .memory ? container : nil,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       brings: brings, labels: container.labels, exposures: fileExposures(container.path), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)

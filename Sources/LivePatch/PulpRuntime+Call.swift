@@ -32,7 +32,8 @@ extension PulpRuntime {
     if name == "arming" && isCommitted { name = "committed" }
     // A carrier that failed leaves containers that were never in force: that is unfinished, too.
     let hasLeftovers = try leftoverPatches(of: operation).isEmpty == false
-    if name == "idle" && hasLeftovers { name = "leftover" }
+    let hasFiles = try hasMemoryFiles()
+    if name == "idle" && (hasLeftovers || hasFiles) { name = "leftover" }
     return (name, operation.tool_pid, isCopy && operation.owner_pid != 0)
   }
 }

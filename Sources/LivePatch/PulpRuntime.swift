@@ -25,7 +25,10 @@ public final class PulpRuntime {
         .runtimeForeign, "\(printable(library.path)) in process \(process.pid) is not ulpsh's runtime",
         data: ["pid": .integer(Int64(process.pid)), "path": .text(library.path)])
     }
-    ext = try memory.load(address.rawValue, as: pulp_ext.self)
+    var table = try memory.load(address.rawValue, as: pulp_ext.self)
+    // A runtime from before these were added: what follows its table is something else.
+    if table.size < UInt32(MemoryLayout<pulp_ext>.size) { (table.memory_files, table.memory_open, table.memory_close) = (0, 0, 0) }
+    ext = table
     try checkTable()
   }
 

@@ -53,11 +53,13 @@ extension PulpRuntime {
     let leftovers = try leftoverPatches(of: operation())
     let state = try operation().state
     let (universe, patches) = try journal()
-    if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty && unloadable(patches, at: universe).isEmpty {
+    if state == UInt32(PULP_OP_IDLE.rawValue) && leftovers.isEmpty && unloadable(patches, at: universe).isEmpty,
+      try !hasMemoryFiles()
+    {
       return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0, receipt: nil)
     }
     let session = try ChangeSession(self)
-    return try Recovery(self, session, timeout: timeout).run()
+    return try Recovery(self, session, timeout: timeout).runAll()
   }
 
   /// Containers that were loaded and never came into force, of an operation that is over.
@@ -77,7 +79,16 @@ private struct Recovery {
     self.timeout = timeout
   }
 
-  func run() throws(CodedError) -> RecoveryOutcome {
+  /// And closes memory files that were not loaded from, once nobody is about to.
+  func runAll() throws(CodedError) -> RecoveryOutcome {
+    let outcome = try run()
+    guard try runtime.hasMemoryFiles() else { return outcome }
+    _ = try session.call(runtime.ext.memory_close, until: Deadline(afterMicroseconds: timeout))
+    if outcome.action != .none { return outcome }
+    return self.outcome(outcome.found, .cleared, try runtime.operation(), outcome.unloaded)
+  }
+
+  private func run() throws(CodedError) -> RecoveryOutcome {
     let operation = try runtime.operation()
     let isOurs = operation.owner_pid == runtime.process.identity.pid && operation.owner_start == runtime.process.identity.startTime
     switch operation.state {

@@ -8,7 +8,8 @@ struct StageRequest {
   let bytes: [UInt8]
   let token: UInt64
 
-  init(_ plan: PatchPlan, token: UInt64, tool: Int32) throws(CodedError) {
+  /// - Parameter files: of applies by their positions, the memory files that are loaded instead of the path.
+  init(_ plan: PatchPlan, token: UInt64, tool: Int32, files: [Int: MemoryFile] = [:]) throws(CodedError) {
     var writer = RequestWriter()
     var head = pulp_request()
     head.magic = UInt32(PULP_REQUEST_MAGIC)
@@ -27,7 +28,8 @@ struct StageRequest {
     head.reverts_offset = writer.position
     for revert in plan.reverts { writer.append(bytes: revert.id.bytes) }
     for (index, apply) in plan.applies.enumerated() {
-      let patch = StageRequest.patch(apply, &writer)
+      var patch = StageRequest.patch(apply, &writer)
+      if let file = files[index] { patch.flags |= UInt64(file.index + 1) << UInt64(PULP_PATCH_FILE_SHIFT) }
       writer.replace(patch, at: patchOffset + index * MemoryLayout<pulp_request_patch>.stride)
     }
     writer.align()

@@ -51,11 +51,12 @@ enum PatchModule {
       let target = try process.open()
       let isFresh = target.refreshIfOld()
       let reverts = try arguments.isAbsent(3) ? [] : identifiers(try arguments.table(3))
-      let fields = try arguments.options(4, ["unload", "pin", "root"])
+      let fields = try arguments.options(4, ["unload", "pin", "root", "deliver"])
       var options = PlanOptions()
       options.unloads = try fields.boolean("unload")
       options.pinsLibraries = try fields.boolean("pin") ?? false
       options.root = try fields.string("root")
+      options.delivery = Delivery(rawValue: try fields.choice("deliver", Delivery.allCases.map(\.rawValue)) ?? "") ?? .path
       func plan() throws(CodedError) -> LuaBox<PlanHandle> {
         let planner = try PatchPlanner(try findRuntime(in: target), options)
         return LuaBox(PlanHandle(try planner.plan(applying: containers, reverting: reverts)))
@@ -112,7 +113,7 @@ enum PatchModule {
       "id": apply.id.description, "path": apply.path, "target_path": apply.targetPath,
       "library": apply.libraryName, "library_path": apply.libraryPath,
       "bias": apply.bias, "constructors": apply.constructors, "brings": apply.brings, "labels": apply.labels,
-      "exposures": apply.exposures.map { printable($0) }, "pin": apply.pinsLibrary,
+      "exposures": apply.exposures.map { printable($0) }, "pin": apply.pinsLibrary, "deliver": apply.delivery.rawValue,
       "functions": apply.units.map { unit -> LuaRecord in
         [
           "old_name": unit.oldName, "new_name": unit.newName, "entry": unit.entry, "size": unit.size,
@@ -134,6 +135,7 @@ enum PatchModule {
     for apply in plan.applies {
       lines.append("  apply \(printable(apply.path)) to \(printable(apply.libraryName))")
       if apply.targetPath != apply.path { lines.append("    the process opens it as \(printable(apply.targetPath))") }
+      if apply.delivery == .memory { lines.append("    the process loads it from a sealed memory file") }
       for unit in apply.units {
         lines.append("    \(printable(unit.oldName)) at \(hex(unit.entry)) -> \(printable(unit.newName))" + (unit.isArmed ? " (diverted already)" : ""))
       }

@@ -118,7 +118,7 @@ enum RuntimeModule {
     let isApplied = patch.isInForce(at: universe) && lost == nil
     var record: LuaRecord = [
       "id": hexadecimal(patch.id), "target": printable(patch.libraryName), "path": printable(patch.path),
-      "applied": isApplied, "time": patch.time, "pinned": patch.isPinned,
+      "applied": isApplied, "time": patch.time, "pinned": patch.isPinned, "deliver": patch.delivery.rawValue,
       "state": isApplied ? "applied" : lost != nil ? "lost" : patch.revertedUniverse != 0 ? "retired" : "staged",
       "first": patch.container.lowerBound, "last": patch.container.upperBound,
       "units": patch.units.map { unit -> LuaRecord in ["entry": unit.entry, "replacement": unit.replacement] },

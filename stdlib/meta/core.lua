@@ -116,7 +116,7 @@ function core.symbols_of(path, debuginfo) end
 --- @param process ulp.Process
 --- @param containers ulp.Container[]
 --- @param reverts? string[] ids of patches to take back
---- @param options? {unload: boolean?, pin: boolean?, root: string?}
+--- @param options? {unload: boolean?, pin: boolean?, root: string?, deliver: "path"|"memfd"|nil}
 --- @return ulp.Plan?
 --- @return ulp.Error? err
 function core.plan(process, containers, reverts, options) end

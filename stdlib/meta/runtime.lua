@@ -26,7 +26,7 @@ function Runtime:state() end
 --- The patches that are loaded, newest first; `applied` tells those in force.
 --- `state` is `staged`, `applied`, `retired` or `lost` (in force until its library was unloaded; `lost` says how), `keep` why
 --- the container is not unloaded of itself.
---- @return table[] patches `id target path state applied lost keep pinned time first last units`
+--- @return table[] patches `id target path deliver state applied lost keep pinned time first last units`
 function Runtime:patches() end
 
 --- Loads the containers of a plan on one borrowed thread while the others run. Nothing is in force yet.

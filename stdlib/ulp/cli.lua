@@ -223,7 +223,15 @@ end
 --- @param parser table
 function M.pin_option(parser)
   parser:option "-R --root":argname "<prefix>":description "Put this before the path under which the process opens the patch."
+  M.deliver_option(parser)
   parser:flag "--pin":description "Hold the target library open: the program cannot unload it while it is patched."
+end
+
+--- Declares `--deliver`.
+--- @param parser table
+function M.deliver_option(parser)
+  parser:option "--deliver":choices {"path", "memfd"}
+    :description "The process opens the patch by its path, or it is put into a sealed memory file of it."
 end
 
 local unload_choices = {yes = true, no = false}
@@ -237,7 +245,7 @@ function M.change(options)
     max_carrier = options.max_carrier, constructors = options.constructors,
     ownership = options.ownership, blockers = options.blockers,
     dry_run = options.dry_run or nil, receipt = options.receipt or nil, unload = unload_choices[options.unload],
-    pin = options.pin or nil, root = options.root, seccomp = options.seccomp,
+    pin = options.pin or nil, root = options.root, deliver = options.deliver, seccomp = options.seccomp,
   }
 end
 

@@ -37,11 +37,11 @@ end
 --- @param p ulp.Process
 --- @param containers nil|string|ulp.Container|(string|ulp.Container)[]
 --- @param reverts? string[] ids of patches to be left
---- @param options? {unload: boolean?, pin: boolean?, root: string?} see `ulp.ChangeOptions`
+--- @param options? {unload: boolean?, pin: boolean?, root: string?, deliver: "path"|"memfd"|nil} see `ulp.ChangeOptions`
 --- @return ulp.Plan?
 --- @return ulp.Error? err
 function M.plan(p, containers, reverts, options)
-  local decided = options and {unload = options.unload, pin = options.pin, root = options.root}
+  local decided = options and {unload = options.unload, pin = options.pin, root = options.root, deliver = options.deliver}
   return core.plan(p, M.containers(containers), reverts or {}, decided)
 end
 

@@ -18,6 +18,8 @@ local err = require "ulp.error"
 --- @field recover? boolean false: fail if an unfinished operation is found
 --- @field seccomp? "check"|"ignore"|"suspend" the filters of the thread that loads: they must allow it (default), are not looked
 ---   at, or are suspended until it has loaded. If ulpsh dies meanwhile they are back in force at once
+--- @field deliver? "path"|"memfd" how the process comes by the containers: it opens their paths (default), or they are put into
+---   sealed memory files of it, for a process that cannot open the paths
 --- @field root? string put before the path that the process opens: where it sees our root directory
 --- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
@@ -28,13 +30,14 @@ local err = require "ulp.error"
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
   recover = true, seccomp = true, receipt = true, pin = true, constructors = true, blockers = true,
-  ownership = true, root = true,
+  ownership = true, root = true, deliver = true,
 }
 
 --- The values of options that choose between policies.
 local choices = {
   consistency = {"stack", "immediate"}, constructors = {"allow", "warn", "refuse"}, blockers = {"wait", "fail"},
   ownership = {"ignore", "warn", "refuse"}, seccomp = {"check", "ignore", "suspend"},
+  deliver = {"path", "memfd"},
 }
 
 local function check_choice(name, value)
@@ -59,6 +62,9 @@ function M.options(options)
     err.raise("usage", "the option 'timeout' must be a number of seconds")
   end
   if options.root ~= nil and type(options.root) ~= "string" then err.raise("usage", "the option 'root' must be a path") end
+  if options.root and options.deliver == "memfd" then
+    err.raise("usage", "the options 'root' and 'deliver = \"memfd\"' exclude each other: a memory file is opened by no path of yours")
+  end
   for _, name in ipairs {"unload", "pin"} do
     if options[name] ~= nil and type(options[name]) ~= "boolean" then
       err.raise("usage", ("the option '%s' must be true or false"):format(name))
@@ -245,7 +251,7 @@ end
 --- What reading a process says that is on its way out: it has no memory, root directory or owner any more.
 local signs_of_the_end = {
   ["memory.unreadable"] = true, ["memory.unwritable"] = true, ["process.permission"] = true, ["process.corrupt"] = true,
-  ["process.unstoppable"] = true, ["container.invisible"] = true, ["file.unreadable"] = true,
+  ["process.unstoppable"] = true, ["container.invisible"] = true, ["container.undeliverable"] = true, ["file.unreadable"] = true,
 }
 
 --- Whether a failure is only the process's end, which takes it a moment.

@@ -105,6 +105,8 @@ long ul_pidfd_open(pid_t pid);
 /* 1 when the process behind the pidfd has ended. */
 int ul_pidfd_ended(int fd);
 long ul_getdents(int fd, void *_Nullable buffer, size_t size);
+/* Whether proc(5) is mounted at a path (statfs(2)). */
+int ul_is_proc(const char *path);
 uint64_t ul_monotonic_ns(void);
 /* The calling thread: what TracerPid names, and ptrace belongs to. */
 pid_t ul_thread_id(void);

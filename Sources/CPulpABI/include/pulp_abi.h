@@ -2,7 +2,8 @@
  *
  * Everything that both sides read or write in the target's memory is laid out here, once. All addresses are the target's
  * and are held as 64-bit integers, so that the tool can copy these structures out of another process as they are.
- * A change of any offset, state or rule below is a new PULP_ABI_VERSION.
+ * A change of any offset, state or rule below is a new PULP_ABI_VERSION. What is only added is found out otherwise: fields at
+ * the end of pulp_ext by its `size`, flags of a request by the refusal of what is not known.
  *
  * Who writes what: the *carrier* (a borrowed thread of the target, inside the runtime's stage and unload functions)
  * fills patches, transitions and slots; the *tracer* does everything else, from outside. Only the tool that holds the
@@ -29,6 +30,7 @@
 #define PULP_CALL_STACK_SIZE (1024u * 1024u)
 #define PULP_BUILD_ID_MAX 64u
 #define PULP_MESSAGE_MAX 2048u
+#define PULP_MEMORY_FILES 32u
 
 /* SUSE's layouts (their sizes are part of SUSE's interface). */
 #define PULP_METADATA_BUFFER_SIZE 524288u
@@ -44,7 +46,7 @@ struct pulp_state { /* __ulp_state */
 struct pulp_record { /* SUSE's applied-patch record, 80 bytes since 0.3.1 */
   uint8_t id[32];
   uint64_t lib_name;       /* char *, basename of the target library */
-  uint64_t container_name; /* char *, the path that was given to dlopen */
+  uint64_t container_name; /* char *, the path that was given to dlopen; of a memory file the path of what is in it */
   uint64_t units;          /* first pulp_unit */
   uint64_t next;           /* older pulp_record */
   uint64_t dependencies;   /* always 0 */
@@ -146,8 +148,21 @@ enum pulp_patch_flags {
   PULP_PATCH_KEEP = 2,       /* request: something in it may still be used after a revert; unload it only on demand */
   PULP_PATCH_PIN = 4,        /* request: hold the target library open for as long as the patch is in force */
   PULP_PATCH_LOST = 8,       /* tracer: went out of force because its target library had gone or was loaded anew */
+  PULP_PATCH_MEMORY = 16, /* runtime: it was loaded from a memory file */
   PULP_PATCH_REASON = 0xff00, /* request: why it is to be kept, as the tool numbers reasons */
   PULP_PATCH_REQUESTED = PULP_PATCH_KEEP | PULP_PATCH_PIN | PULP_PATCH_REASON,
+};
+/* Bits 32 to 63 of a request's flags: 0, or 1 + the index of the memory file that is loaded instead of the path. */
+#define PULP_PATCH_FILE_SHIFT 32
+
+/* A memory file, made by memory_open for one stage, filled and sealed by the tracer. Other descriptors of the program may
+ * take its number as soon as the program closes it: device and inode tell. */
+struct pulp_memory_file {
+  uint64_t device, inode; /* as fstat(2) gives them */
+  uint32_t descriptor;
+  uint32_t is_open;  /* last to be set */
+  uint32_t serial;   /* how many there were before, in this process */
+  uint32_t reserved;
 };
 
 /* A loaded container. One anonymous mapping of `block_size` bytes holds this, its units and its strings. */
@@ -239,6 +254,11 @@ struct pulp_ext {
   /* uint64_t retire(struct pulp_patch *): pulp_status; the container stays mapped, the target library is let go, and the
    * block is given back when another names the same container. PULP_ESTATE as in unload. */
   uint64_t retire;
+  uint64_t memory_files;         /* struct pulp_memory_file[PULP_MEMORY_FILES] */
+  /* int64_t memory_open(const char *name): memfd_create; the index of the file, or -errno. */
+  uint64_t memory_open;
+  /* uint64_t memory_close(void): closes all that are open, and says how many. stage does so at its end, whatever it is. */
+  uint64_t memory_close;
 };
 
 /* What the tool asks stage() to do. Offsets are from the start of the request; strings are NUL-terminated. The runtime

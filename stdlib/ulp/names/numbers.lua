@@ -63,7 +63,7 @@ local of_code = {
   ["runtime.missing"] = 263, ["runtime.version"] = 281, ["runtime.disabled"] = 280,
   ["file.unreadable"] = 269, ["elf.not_elf"] = 269, ["elf.unsupported"] = 269, ["elf.malformed"] = 269,
   ["container.no_metadata"] = 269, ["container.malformed"] = 266, ["container.contradiction"] = 268,
-  ["container.duplicate"] = 266, ["container.invisible"] = 287, ["container.changed"] = 287,
+  ["container.duplicate"] = 266, ["container.invisible"] = 287, ["container.undeliverable"] = 287, ["container.changed"] = 287,
   ["container.unresolved"] = 287,
   ["target.not_loaded"] = 276, ["target.build_id"] = 257, ["target.function_missing"] = 267,
   ["target.function_ambiguous"] = 267, ["entry.not_prepared"] = 278, ["entry.modified"] = 278,
