@@ -79,4 +79,6 @@ for place = 1, low, step do
 end
 print(("%d places, %d times a memory file was left, %d times recovered by name"):format(low, left, recovered))
 t.ok(left > 0 and recovered > 0, "some tool died with the memory file open")
-for line in io.lines(("/proc/%d/maps"):format(c.pid)) do t.ok(not line:find "memfd:ulpsh", "nothing of it is mapped at the end") end
+for line in io.lines(("/proc/%d/maps"):format(c.pid)) do
+  t.ok(not line:find "memfd:ulpsh", "nothing of it is mapped at the end")
+end
