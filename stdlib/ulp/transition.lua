@@ -63,7 +63,7 @@ function M.options(options)
   end
   if options.root ~= nil and type(options.root) ~= "string" then err.raise("usage", "the option 'root' must be a path") end
   if options.root and options.deliver == "memfd" then
-    err.raise("usage", "the options 'root' and 'deliver = \"memfd\"' exclude each other: a memory file is opened by no path of yours")
+    err.raise("usage", "'root' and 'deliver = \"memfd\"' exclude each other: a memory file is opened by no path")
   end
   for _, name in ipairs {"unload", "pin"} do
     if options[name] ~= nil and type(options[name]) ~= "boolean" then
