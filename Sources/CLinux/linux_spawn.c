@@ -21,7 +21,9 @@ static void become_program(const struct linux_spawn_request *request, pid_t pare
 
   if (prctl(PR_SET_PDEATHSIG, SIGKILL)) return;
   if (getppid() != parent) _exit(127); /* it ended before the line above: nobody would end us */
-  if (setsid() < 0) return;
+  /* Only a terminal of its own takes a session of its own. With autogroups every session is scheduled as one, and some
+   * kernels leave one without a processor for seconds beside another's busy threads: a tool and its target best share it. */
+  if (request->terminal ? setsid() < 0 : setpgid(0, 0) < 0) return;
 
   for (int number = 1; number < NSIG; number++) /* glibc's own sigaction keeps its hands off 32 and 33 */
     syscall(SYS_rt_sigaction, number, plain, NULL, 8);
