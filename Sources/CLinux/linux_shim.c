@@ -342,14 +342,18 @@ uint64_t ul_monotonic_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-int ul_urgent(int begin) {
-  static int policy = -1;
+int ul_urgent(int reason, int begin) {
+  static int policy = -1, reasons;
   static struct sched_param before;
   if (!begin) {
-    if (policy >= 0) sched_setscheduler(0, policy, &before);
-    policy = -1;
+    reasons &= ~reason;
+    if (!reasons && policy >= 0) {
+      sched_setscheduler(0, policy, &before);
+      policy = -1;
+    }
     return 0;
   }
+  reasons |= reason;
   if (policy >= 0) return 1;
   struct sched_param wanted = {.sched_priority = 1};
   int found = sched_getscheduler(0);

@@ -96,6 +96,8 @@ final class ChangeSession {
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
+    ul_urgent(Int32(UL_URGENT_CALL), 1)
+    defer { ul_urgent(Int32(UL_URGENT_CALL), 0) }
     let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp, makesMemoryFile: makesMemoryFile)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }

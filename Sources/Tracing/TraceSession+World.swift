@@ -38,7 +38,7 @@ extension TraceSession {
   ///
   /// `urgently`: with real-time priority until `resumeWorld`, where that is allowed; for stops in which no script runs.
   public mutating func stopWorld(until deadline: Deadline, urgently: Bool = false) throws(CodedError) -> WorldStop {
-    if urgently { ul_urgent(1) }
+    if urgently { ul_urgent(Int32(UL_URGENT_WORLD), 1) }
     ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
     defer { ul_watchdog_stop() }
     var began = Deadline.now
@@ -73,7 +73,7 @@ extension TraceSession {
 
   /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
   public mutating func resumeWorld(keepingRight: Bool = true) {
-    defer { ul_urgent(0) }
+    defer { ul_urgent(Int32(UL_URGENT_WORLD), 0) }
     receipt?.worldResumes(memory)
     var index = 0
     while index < tracees.count {

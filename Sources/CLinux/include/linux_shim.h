@@ -154,9 +154,12 @@ void ul_attend_sleep(unsigned microseconds);
 void ul_watchdog_start(unsigned microseconds);
 void ul_watchdog_stop(void);
 
-/* Real-time priority for the length of a world-stop, where the caller may have it: while threads stand still nobody else's
- * work should come before ours. 1: begin (returns 1 when granted), 0: back to what was before. sched_setscheduler(2). */
-int ul_urgent(int begin);
+/* Real-time priority, where the caller may have it, for as long as one of the reasons holds: while threads stand still, or
+ * one is borrowed, nobody else's work should come before ours. On a kernel whose scheduler had been seen to leave a tool
+ * without a processor for seconds beside busy threads, that is what bounds a stop. 1: begin (returns 1 when granted), 0: the
+ * reason is over. sched_setscheduler(2). */
+enum { UL_URGENT_WORLD = 1, UL_URGENT_CALL = 2 };
+int ul_urgent(int reason, int begin);
 
 #pragma clang assume_nonnull end
 
