@@ -48,17 +48,17 @@ public struct FileStamp: Hashable, Sendable {
 extension TargetProcess {
   /// Paths by which the process may see a file that we see at `path`, the likeliest first:
   ///
+  /// - without `/proc/PID/root`, by which we look into another mount namespace;
   /// - the same, as long as root directory and mounts are shared where it matters;
   /// - without the process's root directory, if that is a directory of ours (chroot(2));
-  /// - without `/proc/PID/root`, by which we look into another mount namespace;
   /// - through the root directory of process 1, if the process sees proc(5) itself as its root.
   public func pathsBelowRoot(of path: String) -> [String] {
     var paths = [path]
+    if path.hasPrefix("/proc/"), let rest = path.dropFirst(6).firstIndex(of: "/"), path[rest...].hasPrefix("/root/") {
+      paths.insert(String(path[rest...].dropFirst("/root".utf8.count)), at: 0)
+    }
     if let root = linkTarget("/proc/\(memory.thread)/root"), root != "/", path.hasPrefix(root + "/") {
       paths.append(String(path.dropFirst(root.utf8.count)))
-    }
-    if path.hasPrefix("/proc/"), let rest = path.dropFirst(6).firstIndex(of: "/"), path[rest...].hasPrefix("/root/") {
-      paths.append(String(path[rest...].dropFirst("/root".utf8.count)))
     }
     if isBelowProc { paths.append("/1/root" + path) }
     return paths

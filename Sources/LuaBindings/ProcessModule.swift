@@ -27,6 +27,9 @@ enum ProcessModule {
     core.function("process_facts", "pid") { arguments -> LuaRecord? in
       facts(of: pid_t(truncatingIfNeeded: try arguments.integer(1)))
     }
+    core.function("control_group", "pid") { arguments in
+      record(ControlGroup(of: pid_t(truncatingIfNeeded: try arguments.integer(1))))
+    }
     core.function("maps_file", "pid", "name") { arguments in
       mapsFile(pid_t(truncatingIfNeeded: try arguments.integer(1)), try arguments.string(2))
     }
@@ -42,8 +45,15 @@ enum ProcessModule {
 
   /// The few facts by which processes are chosen, without opening the process.
   private static func facts(of pid: pid_t) -> LuaRecord? {
-    guard let facts = try? ProcessFacts(of: pid) else { return nil }
-    return ["pid": Int64(pid), "comm": facts.comm, "state": String(facts.state), "uid": Int64(facts.uid), "user": userName(facts.uid)]
+    (try? ProcessFacts(of: pid)).map(record)
+  }
+
+  private static func record(_ facts: ProcessFacts) -> LuaRecord {
+    var record: LuaRecord = [
+      "pid": Int64(facts.pid), "comm": facts.comm, "state": String(facts.state), "uid": Int64(facts.uid), "user": userName(facts.uid),
+    ]
+    if facts.namespacePID != facts.pid { record.set("inner_pid", Int64(facts.namespacePID)) }
+    return record
   }
 
   /// Whether a file with that name, or whose name starts so up to a `*`, is mapped: one reading of /proc/PID/maps.
@@ -76,11 +86,13 @@ enum ProcessModule {
     process.property("state") { String(try $0.open().facts().state) }
     process.property("uid") { Int64(try $0.open().facts().uid) }
     process.property("user") { userName(try $0.open().facts().uid) }
-    process.property("namespace_pid") { Int64(try $0.open().facts().namespacePID) }
+    process.property("inner_pid") { Int64(try $0.open().facts().namespacePID) }
     process.property("start_time") { try $0.open().identity.startTime }
     process.property("alive") { !(try $0.open().hasEnded) }
-    process.property("unit") { controlGroup($0.pid).unit }
-    process.property("container_id") { controlGroup($0.pid).container }
+    process.property("unit") { ControlGroup(of: try $0.open().memory.thread).unit }
+    process.property("container_id") { ControlGroup(of: try $0.open().memory.thread).container }
+    process.property("container_engine") { ControlGroup(of: try $0.open().memory.thread).engine }
+    process.property("facts") { record(try $0.open().facts()) }
     process.property("namespaces") { handle in namespaces(try handle.open().memory.thread) }
     process.property("threads") { handle in try threads(handle.open()) }
     process.property("maps") { handle in
@@ -130,15 +142,12 @@ enum ProcessModule {
     return record
   }
 
-  /// systemd's unit and a container engine's ID, from the control group's path (cgroups(7)).
-  private static func controlGroup(_ pid: pid_t) -> (unit: String?, container: String?) {
-    guard let text = ProcFile.read("/proc/\(pid)/cgroup", limit: 65536) else { return (nil, nil) }
-    let parts = String(decoding: text, as: UTF8.self).split(whereSeparator: { $0 == "/" || $0 == "\n" || $0 == ":" })
-    let unit = parts.last { $0.hasSuffix(".service") || $0.hasSuffix(".scope") }.map { printable(String($0)) }
-    for part in parts {
-      if let id = part.split(whereSeparator: { !$0.isHexDigit }).first(where: { $0.count == 64 }) { return (unit, String(id)) }
-    }
-    return (unit, nil)
+  private static func record(_ group: ControlGroup) -> LuaRecord {
+    var record = LuaRecord()
+    if let unit = group.unit { record.set("unit", unit) }
+    if let container = group.container { record.set("container_id", container) }
+    if let engine = group.engine { record.set("container_engine", engine) }
+    return record
   }
 
   // MARK: - Memory

@@ -4,7 +4,7 @@ local cli = require "ulp.cli"
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
   local whose = entry.runtime == "suse" and "SUSE's libpulp" or ("universe %d"):format(entry.universe)
-  local lines = {("%s[%d], %s"):format(clean(entry.comm or "?"), entry.pid, whose)}
+  local lines = {("%s, %s"):format(require "ulp.render.human".subject(entry), whose)}
   if entry.patching ~= "enabled" then lines[1] = ("%s, %s: %s"):format(lines[1], entry.patching, clean(entry.reason)) end
   for _, patch in ipairs(entry.patches) do
     lines[#lines + 1] = ("  %s  %s  %s, %d function%s%s"):format(
@@ -18,7 +18,7 @@ end
 
 --- The list with its members beside it, as an object.
 local function record_of(list)
-  local entry = {pid = list.pid, comm = list.comm, runtime = list.runtime, universe = list.universe, patches = {}}
+  local entry = {pid = list.pid, inner_pid = list.inner_pid, comm = list.comm, runtime = list.runtime, universe = list.universe, patches = {}}
   entry.patching, entry.reason = list.patching, list.reason
   for index, patch in ipairs(list) do entry.patches[index] = patch end
   return entry

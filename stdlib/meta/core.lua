@@ -19,10 +19,23 @@ function core.attach(pid) end
 --- @return integer[]
 function core.pids() end
 
+--- @class ulp.Facts
+--- @field pid integer
+--- @field comm string
+--- @field state string one letter, as in proc(5)
+--- @field uid integer
+--- @field user string
+--- @field inner_pid integer? the PID inside its own PID namespace, if that is another
+
 --- The facts by which processes are chosen, without opening the process; nil if there is none.
 --- @param pid integer
---- @return {pid: integer, comm: string, state: string, uid: integer, user: string}?
+--- @return ulp.Facts?
 function core.process_facts(pid) end
+
+--- What the path of a process's control group tells of who started it.
+--- @param pid integer
+--- @return {unit: string?, container_id: string?, container_engine: string?}
+function core.control_group(pid) end
 
 --- Whether a file of this name is mapped into a process. A `*` at the end of the name stands for any ending.
 --- @param pid integer

@@ -9,11 +9,13 @@
 --- @field state string one letter, as in proc(5)
 --- @field uid integer
 --- @field user string
---- @field namespace_pid integer the PID inside its own PID namespace
+--- @field inner_pid integer the PID inside its own PID namespace
+--- @field facts ulp.Facts all of these at once, from one look
 --- @field start_time integer clock ticks since boot; with the PID it names a process for good
 --- @field alive boolean
 --- @field unit string? systemd's unit
---- @field container_id string? a container engine's ID
+--- @field container_id string? a container engine's ID, or the name where the engine has only names
+--- @field container_engine string? docker, podman, containerd, cri-o, lxc or systemd-nspawn, if the control group tells
 --- @field namespaces table<string, integer>
 --- @field threads {tid: integer, name: string, state: string}[]
 --- @field maps {first: integer, last: integer, permissions: string, offset: integer, inode: integer, path: string}[]

@@ -52,7 +52,8 @@ local function contradictions(p, patch, patches)
 end
 
 local function check_one(p, container)
-  local result = {pid = p.pid, comm = p.comm, id = container.id, applied = false}
+  local facts = p.facts
+  local result = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid, id = container.id, applied = false}
   local runtime = assert(p:runtime())
   local patching, reason = require "ulp.set_patchable".state(runtime)
   if reason then result.patching, result.patching_reason = patching, reason end

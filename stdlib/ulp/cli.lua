@@ -186,6 +186,9 @@ function M.selection_options(parser)
   parser:option "-p --process":argname "<pid|name|glob>":count "*"
     :description "A process ID, or a name, which may contain * and ?. May be repeated."
   parser:option "-u --user":argname "<user>":description "Only processes of this user."
+  parser:option "--unit":argname "<unit>":description "Only processes of this unit of systemd, which may contain * and ?."
+  parser:option "--container":target "within":argname "<id>"
+    :description "Only processes in this container: its ID, at least 8 digits of it, or its name."
 end
 
 --- Declares the options of commands that change processes.
@@ -266,7 +269,7 @@ function M.processes(options, out, filter)
     end
   end
   local function add_all(criteria)
-    criteria.user = options.user
+    criteria.user, criteria.unit, criteria.container = options.user, options.unit, options.within
     for process in ulp.processes(criteria) do add(process) end
   end
   local wanted = options.process or {}

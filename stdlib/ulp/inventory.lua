@@ -24,14 +24,29 @@ end
 --- @field pid? integer
 --- @field name? string name or glob
 --- @field user? string user name or number
+--- @field unit? string systemd's unit, or a glob; without its ending a service is meant
+--- @field container? string a container's ID, the beginning of one (at least 8 digits), or its name
 --- @field lib? string file name of a loaded library
 --- @field runtime? boolean only processes with libpulp.so
 --- @field where? fun(p: ulp.Process): boolean
+
+--- Whether a process belongs to the unit and the container that are asked for.
+local function is_in_group(pid, selection)
+  local group = core.control_group(pid)
+  local unit, container = selection.unit, selection.container
+  if unit then
+    local whole = unit:match "%.%l+$" and unit or unit .. ".service"
+    if not group.unit or not attach.matches(whole, group.unit) then return false end
+  end
+  if not container or group.container_id == container then return true end
+  return group.container_id ~= nil and #container >= 8 and group.container_id:sub(1, #container) == container
+end
 
 local function wanted(facts, selection)
   if selection.pid and facts.pid ~= selection.pid then return false end
   if selection.name and not attach.matches(selection.name, facts.comm) then return false end
   if selection.user and facts.user ~= selection.user and tostring(facts.uid) ~= selection.user then return false end
+  if (selection.unit or selection.container) and not is_in_group(facts.pid, selection) then return false end
   if selection.lib and not core.maps_file(facts.pid, selection.lib) then return false end
   return not (selection.runtime or selection.lib) or core.maps_file(facts.pid, "libpulp.so*")
 end
@@ -60,8 +75,9 @@ function M.processes(selection)
 end
 
 --- What a patch is about, as its description says: `CVE-2024-1`, `bsc#1`. That is in its file, if that still is the file.
-local function labels_of(patch)
-  local container = patch.path and core.container(patch.path)
+--- The process may see it below another root directory than we do.
+local function labels_of(p, patch)
+  local container = patch.path and (core.container(("/proc/%d/root%s"):format(p.pid, patch.path)) or core.container(patch.path))
   return container and container.id == patch.id and container.labels or {}
 end
 
@@ -84,11 +100,12 @@ function M.patches(p)
   end
   if type(p) ~= "userdata" then p = assert(attach.attach(p)) end
   local runtime = assert(p:runtime())
-  local entry = {pid = p.pid, comm = p.comm, runtime = runtime.kind, universe = runtime:universe()}
+  local facts = p.facts
+  local entry = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid, runtime = runtime.kind, universe = runtime:universe()}
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then
-      patch.labels = labels_of(patch)
+      patch.labels = labels_of(p, patch)
       entry[#entry + 1] = patch
     end
   end

@@ -189,7 +189,8 @@ end
 ---
 --- `kept` survives a failed attempt: what was recovered in one is told by the one that succeeds.
 local function attempt(p, make_plan, options, deadline, kept)
-  local result = {pid = p.pid, comm = p.comm}
+  local facts = p.facts
+  local result = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid}
   local runtime = assert(p:runtime())
   if runtime:state() ~= "idle" then
     if options.recover == false then

@@ -14,10 +14,14 @@ function M.duration(us)
   return ("%d us"):format(math.floor(us + 0.5))
 end
 
---- `nginx[4242]`, or as much of it as is known.
-local function subject(result)
+--- `nginx[4242]`, or as much of it as is known; `nginx[4242, 7 inside]` for one in a PID namespace of its own.
+--- @param result {comm: string?, pid: integer?, inner_pid: integer?}
+--- @return string
+function M.subject(result)
   local name = result.comm and clean(result.comm) or "process"
-  return result.pid and ("%s[%d]"):format(name, result.pid) or name
+  if not result.pid then return name end
+  local inside = result.inner_pid and (", %d inside"):format(result.inner_pid) or ""
+  return ("%s[%d%s]"):format(name, result.pid, inside)
 end
 
 local function timing(result)
@@ -48,7 +52,7 @@ end
 function M.text(result)
   -- What `check` has found is the answer, not that it is done with looking.
   local state = result.state == "done" and result.applied and "applied" or result.state
-  local head = subject(result) .. ": " .. clean(state or "?")
+  local head = M.subject(result) .. ": " .. clean(state or "?")
   if result.message then head = head .. ": " .. clean(result.message) end
   if result.code then head = head .. " [" .. clean(result.code) .. "]" end
   local lines = {head .. timing(result)}
