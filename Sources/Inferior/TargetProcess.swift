@@ -67,6 +67,11 @@ public final class TargetProcess {
   /// Forgets what was read of mappings and libraries: both change while the process runs.
   public func refresh() {
     memory.followThreads()
+    forget()
+  }
+
+  /// Lets go of everything that was read.
+  public func forget() {
     cachedMap = nil
     cachedLibraries = nil
     cachedUnwinder = nil

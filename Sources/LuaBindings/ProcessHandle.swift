@@ -21,7 +21,12 @@ final class ProcessHandle {
   }
 
   var isOpen: Bool { target != nil }
-  func close() { target = nil }
+
+  /// Others may still refer to the process, until Lua's collector comes by: what was learnt of it goes at once.
+  func close() {
+    target?.forget()
+    target = nil
+  }
 }
 
 /// `ulp.Runtime`: our runtime in a process.

@@ -52,7 +52,8 @@ end
 do
   local c <close>, serves = confined "errno"
   local tool <close> = t.spawn {
-    "/usr/bin/setpriv", "--bounding-set=-sys_admin", core.executable_path, "trigger", "--seccomp", "suspend", "-p", tostring(c.pid), fix,
+    "/usr/bin/setpriv", "--bounding-set=-sys_admin", core.executable_path, "trigger", "--seccomp", "suspend",
+    "-p", tostring(c.pid), fix,
   }
   tool:expect "seccomp.permission"
   tool:expect_exit(1)

@@ -3,10 +3,12 @@
  * usage: load alloc THREADS      nanoseconds of a malloc and free on each of so many threads
  *        load call               nanoseconds of a call into a prepared library, for each line of input
  *        load busy|idle THREADS  so many threads that run, or sleep, until the input ends
+ *        load fleet COUNT        so many processes that sleep until the input ends
  *        load memory             resident kilobytes, and the proportional share of them
  *        load nothing            ends at once */
 #include <poll.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +99,18 @@ static int keep_threads(int count, void *(*body)(void *)) {
   return 0;
 }
 
+/* This program is one of them; each says "ready". */
+static int start_fleet(char *self, int count) {
+  extern char **environ;
+  char *arguments[] = {self, "idle", NULL};
+  pid_t pid;
+  for (int i = 1; i < count; i++)
+    if (posix_spawn(&pid, self, NULL, NULL, arguments, environ)) return 2;
+  puts("ready");
+  while (getchar() != EOF) continue;
+  return 0;
+}
+
 static int tell_memory(void) {
   char line[256];
   long number, resident = 0, share = 0;
@@ -117,6 +131,7 @@ int main(int argc, char **argv) {
   if (strcmp(mode, "call") == 0) return measure_calls();
   if (strcmp(mode, "busy") == 0) return keep_threads(count, run);
   if (strcmp(mode, "idle") == 0) return keep_threads(count, sleep_forever);
+  if (strcmp(mode, "fleet") == 0) return start_fleet(argv[0], count);
   if (strcmp(mode, "memory") == 0) return tell_memory();
   return strcmp(mode, "nothing") != 0 ? 2 : 0;
 }

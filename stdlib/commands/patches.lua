@@ -18,7 +18,8 @@ end
 
 --- The list with its members beside it, as an object.
 local function record_of(list)
-  local entry = {pid = list.pid, inner_pid = list.inner_pid, comm = list.comm, runtime = list.runtime, universe = list.universe, patches = {}}
+  local entry = {pid = list.pid, inner_pid = list.inner_pid, comm = list.comm, runtime = list.runtime, patches = {}}
+  entry.universe = list.universe
   entry.patching, entry.reason = list.patching, list.reason
   for index, patch in ipairs(list) do entry.patches[index] = patch end
   return entry

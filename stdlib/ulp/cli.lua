@@ -258,26 +258,26 @@ end
 --- @param options table
 --- @param out ulp.cli.Output
 --- @param filter table? for `ulp.processes`
---- @return table[] processes
+--- @return (table|integer)[] processes for `M.each`
 function M.processes(options, out, filter)
   local ulp = require "ulp"
   local found, seen = {}, {}
-  local function add(process)
-    if not seen[process.pid] then
-      seen[process.pid] = true
-      found[#found + 1] = process
+  local function add(pid, entry)
+    if not seen[pid] then
+      seen[pid] = true
+      found[#found + 1] = entry
     end
   end
   local function add_all(criteria)
     criteria.user, criteria.unit, criteria.container = options.user, options.unit, options.within
-    for process in ulp.processes(criteria) do add(process) end
+    for pid in require "ulp.inventory".pids(criteria) do add(pid, pid) end
   end
   local wanted = options.process or {}
   for _, word in ipairs(wanted) do
     local pid = word:match "^%d+$" and math.tointeger(tonumber(word))
     if pid then
       local process, err = ulp.attach(pid)
-      if process then add(process) else out:failure(err) end
+      if process then add(pid, process) else out:failure(err) end
     else
       add_all {name = word}
     end
@@ -311,25 +311,37 @@ end
 --- others go on.
 ---
 --- Returns 4 if there was no process, else nil: the status follows from the results.
---- @param processes table[]
+--- @param processes (table|integer)[] handles, or PIDs that are opened one after the other; what cannot be is passed over
 --- @param out ulp.cli.Output
 --- @param body fun(process: table): table?
 --- @return integer?
 function M.each(processes, out, body)
-  if #processes == 0 then
-    if out.worst > 0 then return out.worst end
-    out.renderer.failure(require "ulp.error".new("process.not_found", "no process matches", {
-      hint = "a process can be patched if it is yours, or you are root, and it was started with libpulp.so preloaded",
-    }))
-    return M.status.nothing
-  end
-  for _, process in ipairs(processes) do
+  local count = 0
+  local function visit(process)
+    count = count + 1
     local done, result = M.try(body, process)
     if not done then result = M.result_of(result, process) end
     -- Nobody asked for this one: the file is mapped, but by something else than the loader.
     if processes.sweep and result and result.code == "runtime.missing" then result = nil end
     for _, one in ipairs(result and (result[1] and result or {result}) or {}) do out:result(one) end
   end
+  for index, entry in ipairs(processes) do
+    if math.type(entry) == "integer" then
+      -- One handle at a time: thousands of processes would take thousands of descriptors.
+      local handle = core.attach(entry)
+      local process <close> = handle
+      if process then visit(process) end
+      if index % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+    else
+      visit(entry)
+    end
+  end
+  if count > 0 then return nil end
+  if out.worst > 0 then return out.worst end
+  out.renderer.failure(require "ulp.error".new("process.not_found", "no process matches", {
+    hint = "a process can be patched if it is yours, or you are root, and it was started with libpulp.so preloaded",
+  }))
+  return M.status.nothing
 end
 
 --- An error as the result of its process. Mistakes in Lua code are raised again.

@@ -51,14 +51,11 @@ local function wanted(facts, selection)
   return not (selection.runtime or selection.lib) or core.maps_file(facts.pid, "libpulp.so*")
 end
 
---- Iterates over handles of the processes that a selection describes. ulpsh, its ancestors, and what it may not look into
---- or cannot patch by nature (static programs and the like) are passed over.
----
----     for p in ulp.processes{lib = "libssl.so.3", user = "www-data"} do print(p.pid, p.comm) end
----
+--- Iterates over the PIDs of the processes that a selection describes, without opening them. ulpsh and its ancestors are
+--- passed over. `where` is not asked: it takes a handle.
 --- @param selection? ulp.Selection
---- @return fun(): ulp.Process?
-function M.processes(selection)
+--- @return fun(): integer?
+function M.pids(selection)
   selection = selection or {}
   local excluded, pids, index = ancestors(), core.pids(), 0
   return function()
@@ -66,10 +63,26 @@ function M.processes(selection)
       index = index + 1
       local pid = pids[index]
       local facts = not excluded[pid] and core.process_facts(pid)
-      if facts and wanted(facts, selection) then
-        local p = core.attach(pid)
-        if p and (not selection.where or selection.where(p)) then return p end
-      end
+      if facts and wanted(facts, selection) then return pid end
+    end
+  end
+end
+
+--- Iterates over handles of the processes that a selection describes. ulpsh, its ancestors, and what it may not look into
+--- or cannot patch by nature (static programs and the like) are passed over.
+---
+---     for p in ulp.processes{lib = "libssl.so.3", user = "www-data"} do print(p.pid, p.comm) end
+---
+--- A handle holds two descriptors until it is closed or collected: close it if there may be thousands.
+--- @param selection? ulp.Selection
+--- @return fun(): ulp.Process?
+function M.processes(selection)
+  selection = selection or {}
+  local pids = M.pids(selection)
+  return function()
+    for pid in pids do
+      local p = core.attach(pid)
+      if p and (not selection.where or selection.where(p)) then return p end
     end
   end
 end
@@ -77,7 +90,8 @@ end
 --- What a patch is about, as its description says: `CVE-2024-1`, `bsc#1`. That is in its file, if that still is the file.
 --- The process may see it below another root directory than we do.
 local function labels_of(p, patch)
-  local container = patch.path and (core.container(("/proc/%d/root%s"):format(p.pid, patch.path)) or core.container(patch.path))
+  local seen = patch.path and ("/proc/%d/root%s"):format(p.pid, patch.path)
+  local container = seen and (core.container(seen) or core.container(patch.path))
   return container and container.id == patch.id and container.labels or {}
 end
 
@@ -92,16 +106,19 @@ end
 function M.patches(p)
   if p == nil then
     local all = {}
-    for one in M.processes{runtime = true} do
+    for handle in M.processes{runtime = true} do
+      local one <close> = handle
       local done, entry = pcall(M.patches, one)
       if done then all[#all + 1] = entry end
+      if #all % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
     end
     return all
   end
   if type(p) ~= "userdata" then p = assert(attach.attach(p)) end
   local runtime = assert(p:runtime())
   local facts = p.facts
-  local entry = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid, runtime = runtime.kind, universe = runtime:universe()}
+  local entry = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid, runtime = runtime.kind}
+  entry.universe = runtime:universe()
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then

@@ -103,7 +103,8 @@ local function take(p, runtime, step, options, deadline)
   while true do
     attempt = attempt + 1
     local left = math.max(0.001, deadline - core.clock())
-    local done, outcome = pcall(runtime.enter, runtime, "__ulp_trigger", bytes, {timeout = left, seccomp = options.seccomp}, ranges)
+    local limits = {timeout = left, seccomp = options.seccomp}
+    local done, outcome = pcall(runtime.enter, runtime, "__ulp_trigger", bytes, limits, ranges)
     if done and outcome.value == 0 then return outcome, attempt end
     local refusal = outcome
     if done and outcome.blockers then

@@ -307,8 +307,12 @@ function M.each(target, one)
   for index, member in ipairs(target) do
     local p, refusal = member, nil
     if type(p) ~= "userdata" then p, refusal = attach(p) end
+    local opened <close> = p ~= member and p or nil
     local done, result
     if p then done, result = pcall(one, p) else done, result = false, refusal end
+    -- What was learnt of each of a thousand processes, and their descriptors, would be too much.
+    if p and not opened then p:refresh() end
+    if index % 64 == 0 then collectgarbage() end
     if not done then
       -- Ctrl-C is meant for the whole list.
       if not err.is(result) or err.is(result, "script.interrupted") then error(result, 0) end
