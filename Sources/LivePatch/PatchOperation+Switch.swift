@@ -155,9 +155,15 @@ extension PatchOperation {
     if transition.old_target == original {
       let planned = plan.applies.lazy.flatMap(\.units).first { $0.entry == transition.entry }?.size ?? 0
       let size = planned > 0 ? planned : try functionSize(transition.entry)
-      return transition.entry..<transition.entry + max(size, 16)
+      return PatchOperation.code(transition.entry, size)
     }
-    return transition.old_target..<transition.old_target + max(try functionSize(transition.old_target), 16)
+    return PatchOperation.code(transition.old_target, try functionSize(transition.old_target))
+  }
+
+  /// The size is what a symbol of the process says.
+  private static func code(_ start: UInt64, _ size: UInt64) -> Range<UInt64> {
+    let (end, overflow) = start.addingReportingOverflow(max(size, 16))
+    return start..<(overflow ? .max : end)
   }
 
   /// From the symbol table; for a local function without one, up to the next exported function.

@@ -250,7 +250,9 @@ public final class PatchOperation {
   private static func staged(_ session: ChangeSession, _ plan: PatchPlan, token: UInt64) throws(CodedError) -> PatchOperation {
     let runtime = session.runtime
     let raw = try runtime.operation()
-    guard raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token else { throw runtime.corrupt("its operation is not the one that was staged") }
+    guard raw.state == UInt32(PULP_OP_STAGED.rawValue), raw.token == token, raw.universe == plan.universe + 1 else {
+      throw runtime.corrupt("its operation is not the one that was staged")
+    }
     let patches = try runtime.loadedPatches()
     return PatchOperation(
       session, plan: plan, universe: raw.universe, token: token, transitions: try runtime.transitions(of: raw),
@@ -323,7 +325,7 @@ extension PulpRuntime {
     CodedError(
       .operationPending,
       "process \(process.pid) has an unfinished operation of \(operation.tool_pid == 0 ? "SUSE's ulp" : "ulpsh (process \(operation.tool_pid))")",
-      data: ["pid": .integer(Int64(process.pid)), "state": .integer(Int64(operation.state)), "tool": .integer(Int64(operation.tool_pid))])
+      data: ["pid": .integer(Int64(process.pid)), "state": .integer(Int64(operation.state)), "tool": .integer(Int64(bitPattern: operation.tool_pid))])
   }
 }
 

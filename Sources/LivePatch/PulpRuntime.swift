@@ -42,7 +42,8 @@ public final class PulpRuntime {
     let extent = library.image.extent
     let places = [ext.slots, ext.universe, ext.operation, ext.transitions, ext.patches, ext.mailbox, ext.call_entry, ext.stage,
       ext.unload, ext.request, ext.error_state, ext.messages, ext.state, ext.pool_start]
-    guard ext.pool_count == PULP_POOL_COUNT, ext.stub_size == PULP_STUB_SIZE, places.allSatisfy(extent.contains),
+    guard ext.pool_count == PULP_POOL_COUNT, ext.stub_size == PULP_STUB_SIZE,
+      places.allSatisfy({ extent.contains($0) && isCode($0) }),
       ext.pool_end &- ext.pool_start == UInt64(PULP_POOL_COUNT) * UInt64(PULP_STUB_SIZE)
     else { throw corrupt("its table points outside of it") }
     guard ext.call_stack_top > ext.call_stack_bottom else { throw corrupt("it has no call stack") }
@@ -65,8 +66,12 @@ public final class PulpRuntime {
 
   // MARK: - State
 
-  /// The generation of detours that is in force. 1 when nothing was ever applied.
-  public func universe() throws(CodedError) -> UInt64 { try memory.load(ext.universe, as: UInt64.self) }
+  /// The generation of detours that is in force. 1 when nothing was ever applied. Nobody counts further than the limit.
+  public func universe() throws(CodedError) -> UInt64 {
+    let universe = try memory.load(ext.universe, as: UInt64.self)
+    guard universe > 0, universe < 1 << 62 else { throw corrupt("its generation is \(universe)") }
+    return universe
+  }
 
   /// 0, or the SUSE error number with which patching is switched off.
   public func errorState() throws(CodedError) -> Int32 { try memory.load(ext.error_state, as: Int32.self) }

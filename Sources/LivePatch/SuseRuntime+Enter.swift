@@ -79,7 +79,7 @@ extension SuseRuntime {
       }
       // The last call failed half-way. Its record heads the list, although not all of its functions are in the queue.
       let head = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
-      let next = head == 0 ? 0 : try memory.load(head + 56, as: UInt64.self)
+      let next = head == 0 ? 0 : try memory.load(head &+ 56, as: UInt64.self)
       try discard(queue, listSince: next)
       return (1, queue)
     }

@@ -33,6 +33,11 @@ public final class SuseRuntime: LivePatchRuntime {
           .runtimeVersion, "\(printable(library.path)) in process \(process.pid) exports no \(name)",
           hint: "libpulp 0.3.1 or later is needed", data: ["pid": .integer(Int64(process.pid)), "symbol": .text(name)])
       }
+      // Arithmetic with it is safe then.
+      guard address.rawValue >= 4096, address.rawValue < 1 << 56 else {
+        throw CodedError(
+          .runtimeCorrupt, "libpulp.so in process \(process.pid): \(name) is nowhere", data: ["pid": .integer(Int64(process.pid))])
+      }
       symbols[name] = address.rawValue
     }
     self.symbols = symbols
