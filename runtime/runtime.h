@@ -219,7 +219,12 @@ void pulp_adopt_rest(void);
 
 /* unwind.c: registers by their DWARF numbers (psABI 3.6.2), 16 is the return address */
 enum { PULP_UNWIND_REGISTERS = 17 };
-enum pulp_unwind_step { PULP_UNWIND_STEPPED, PULP_UNWIND_ROOT, PULP_UNWIND_UNKNOWN };
+enum pulp_unwind_step {
+  PULP_UNWIND_STEPPED,
+  PULP_UNWIND_ROOT,
+  PULP_UNWIND_ZERO, /* a return address of 0: the end as well, if the stack pointer is the right one */
+  PULP_UNWIND_UNKNOWN,
+};
 struct pulp_unwind_state {
   uint64_t registers[PULP_UNWIND_REGISTERS];
   uint32_t known; /* a bit for each register whose value is known */

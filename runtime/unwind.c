@@ -14,6 +14,7 @@ enum { ENCODED_PC_RELATIVE = 0x10, ENCODED_TABLE = 0x3b /* datarel, sdata4 */ };
 
 struct module {
   uint64_t start, end, frame_header;
+  uint64_t tables_start, tables_end; /* the segment that holds the header, and what it leads to */
 };
 static struct {
   struct module entries[MODULE_MAX];
@@ -22,13 +23,20 @@ static struct {
 
 static void add_module(uint64_t bias, const ElfW(Phdr) *headers, uint32_t count) {
   struct module *module = &modules.entries[modules.count];
-  *module = (struct module){PULP_NEVER, 0, 0};
+  *module = (struct module){.start = PULP_NEVER};
   for (uint32_t index = 0; index < count; index++) {
     uint64_t start = bias + headers[index].p_vaddr, end = start + headers[index].p_memsz;
     if (headers[index].p_type == PT_GNU_EH_FRAME) module->frame_header = start;
     if (headers[index].p_type != PT_LOAD) continue;
     if (start < module->start) module->start = start;
     if (end > module->end) module->end = end;
+  }
+  for (uint32_t index = 0; index < count; index++) {
+    uint64_t start = bias + headers[index].p_vaddr, end = start + headers[index].p_filesz;
+    if (headers[index].p_type != PT_LOAD || !(headers[index].p_flags & PF_R)) continue;
+    if (module->frame_header < start || module->frame_header >= end) continue;
+    module->tables_start = start;
+    module->tables_end = end;
   }
   if (module->end) modules.count++;
 }
@@ -70,6 +78,11 @@ static uint64_t fixed(struct reader *reader, uint32_t size) {
   return value;
 }
 
+static void skip(struct reader *reader, uint64_t size) {
+  if ((uint64_t)(reader->end - reader->at) < size) reader->failed = true;
+  reader->at = reader->failed ? reader->end : reader->at + size;
+}
+
 static uint64_t leb128(struct reader *reader, bool is_signed) {
   uint64_t value = 0;
   uint32_t shift = 0, byte;
@@ -101,21 +114,23 @@ struct description { /* an FDE with its CIE */
   uint64_t start, code_alignment, data_alignment;
 };
 
-static bool read_record(uint64_t at, struct reader *ret) {
+static bool read_record(const struct module *module, uint64_t at, struct reader *ret) {
   uint32_t length;
+  if (at < module->tables_start || at >= module->tables_end || module->tables_end - at < sizeof length) return false;
   pulp_copy(&length, (const void *)(uintptr_t)at, sizeof length);
-  if (!length || length == 0xffffffff) return false;
+  if (!length || length == 0xffffffff || length > module->tables_end - at - sizeof length) return false;
   *ret = (struct reader){.at = (const void *)(uintptr_t)(at + 4), .end = (const void *)(uintptr_t)(at + 4 + length)};
   return true;
 }
 
 /* Version, augmentation, alignments, return address column; what follows are instructions. */
-static bool read_common(uint64_t at, struct description *ret, uint8_t *encoding) {
+static bool read_common(const struct module *module, uint64_t at, struct description *ret, uint8_t *encoding) {
   struct reader reader;
-  if (!read_record(at, &reader) || fixed(&reader, 4)) return false;
+  if (!read_record(module, at, &reader) || fixed(&reader, 4)) return false;
   uint64_t version = fixed(&reader, 1);
   const char *augmentation = (const char *)reader.at;
   while (fixed(&reader, 1)) continue;
+  if (reader.failed) return false;
   ret->code_alignment = leb128(&reader, false);
   ret->data_alignment = leb128(&reader, true);
   if ((version == 1 ? fixed(&reader, 1) : leb128(&reader, false)) != RA) return false;
@@ -123,31 +138,32 @@ static bool read_common(uint64_t at, struct description *ret, uint8_t *encoding)
   if (*augmentation && *augmentation != 'z') return false;
   if (*augmentation) {
     uint64_t size = leb128(&reader, false);
-    const uint8_t *after = reader.at + size;
+    struct reader data = reader;
+    skip(&reader, size);
     for (augmentation++; *augmentation; augmentation++) {
-      if (*augmentation == 'R') *encoding = (uint8_t)fixed(&reader, 1);
-      else if (*augmentation == 'L') fixed(&reader, 1);
-      else if (*augmentation == 'P') fixed(&reader, encoded_size((uint8_t)fixed(&reader, 1)));
+      if (*augmentation == 'R') *encoding = (uint8_t)fixed(&data, 1);
+      else if (*augmentation == 'L') fixed(&data, 1);
+      else if (*augmentation == 'P') fixed(&data, encoded_size((uint8_t)fixed(&data, 1)));
       else return false; /* S: a signal frame */
     }
-    reader.at = after;
+    if (data.failed) return false;
   }
   ret->initial = reader;
-  return !reader.failed && reader.at <= reader.end;
+  return !reader.failed;
 }
 
-static bool read_description(uint64_t at, uint64_t pc, struct description *ret) {
+static bool read_description(const struct module *module, uint64_t at, uint64_t pc, struct description *ret) {
   struct reader reader;
   uint8_t encoding;
-  if (!read_record(at, &reader)) return false;
+  if (!read_record(module, at, &reader)) return false;
   uint64_t place = (uintptr_t)reader.at, common = place - (uint32_t)fixed(&reader, 4);
-  if (common == place || !read_common(common, ret, &encoding)) return false;
+  if (common == place || !read_common(module, common, ret, &encoding)) return false;
   ret->start = encoded(&reader, encoding, false);
   uint64_t length = encoded(&reader, encoding, true), extra = leb128(&reader, false);
   if (reader.failed || pc < ret->start || pc >= ret->start + length) return false;
-  reader.at += extra;
+  skip(&reader, extra);
   ret->body = reader;
-  return reader.at <= reader.end;
+  return !reader.failed;
 }
 
 /* The table of the header is sorted by address: pairs of 4-byte offsets from the header. */
@@ -156,19 +172,20 @@ static bool find_description(uint64_t pc, struct description *ret) {
   while (module < end && !(module->frame_header && pc >= module->start && pc < module->end)) module++;
   if (module == end) return false;
   const uint8_t *header = (const void *)(uintptr_t)module->frame_header;
-  struct reader reader = {.at = header + 4, .end = header + 32};
-  if (header[0] != 1 || header[3] != ENCODED_TABLE) return false;
+  struct reader reader = {.at = header, .end = (const void *)(uintptr_t)module->tables_end};
+  skip(&reader, 4);
+  if (!module->tables_end || reader.failed || header[0] != 1 || header[3] != ENCODED_TABLE) return false;
   encoded(&reader, header[1], false);
   uint64_t count = encoded(&reader, header[2], true);
   const int32_t *table = (const void *)reader.at;
-  if (reader.failed || !count) return false;
+  if (reader.failed || !count || count > (uint64_t)(reader.end - reader.at) / 8) return false;
   uint64_t low = 0, high = count;
   while (low < high) {
     uint64_t middle = (low + high) / 2;
     if (module->frame_header + (uint64_t)(int64_t)table[middle * 2] <= pc) low = middle + 1;
     else high = middle;
   }
-  return low && read_description(module->frame_header + (uint64_t)(int64_t)table[low * 2 - 1], pc, ret);
+  return low && read_description(module, module->frame_header + (uint64_t)(int64_t)table[low * 2 - 1], pc, ret);
 }
 
 /* How the caller's registers are found. */
@@ -218,9 +235,9 @@ static bool execute(struct reader reader, const struct description *from, uint64
       rules->cfa_is_strange = false; break;
     case 0x0d: rules->cfa_register = leb128(&reader, false); break;
     case 0x0e: rules->cfa_offset = leb128(&reader, false); break;
-    case 0x0f: rules->cfa_is_strange = true, reader.at += leb128(&reader, false); break;
+    case 0x0f: rules->cfa_is_strange = true, skip(&reader, leb128(&reader, false)); break;
     case 0x10: case 0x16: set_rule(rules, leb128(&reader, false), STRANGE, 0);
-      reader.at += leb128(&reader, false); break;
+      skip(&reader, leb128(&reader, false)); break;
     case 0x11: first = leb128(&reader, false);
       set_rule(rules, first, AT_OFFSET, leb128(&reader, true) * from->data_alignment); break;
     case 0x12: rules->cfa_register = leb128(&reader, false);
@@ -231,7 +248,7 @@ static bool execute(struct reader reader, const struct description *from, uint64
     }
     if (location > pc) break;
   }
-  return !reader.failed && reader.at <= reader.end;
+  return !reader.failed;
 }
 
 /* One frame outwards. `pc` is inside the frame's function: of a caller the byte before its return address. */
@@ -260,5 +277,5 @@ enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t
   caller.registers[RSP] = cfa;
   caller.known |= 1u << RSP;
   pulp_copy(state, &caller, sizeof caller);
-  return state->registers[RA] ? PULP_UNWIND_STEPPED : PULP_UNWIND_ROOT;
+  return state->registers[RA] ? PULP_UNWIND_STEPPED : PULP_UNWIND_ZERO;
 }

@@ -193,15 +193,16 @@ static const char *scan_stack(uint64_t from, uint64_t depth) {
   return NULL;
 }
 
-/* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. */
-static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, const char **ret) {
+/* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. `is_guess`: a stack
+ * pointer that is wrong finds a 0 soon. */
+static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, bool is_guess, const char **ret) {
   enum { FRAME_MAX = 1024, RETURN_ADDRESS = 16 };
   enum pulp_unwind_step step;
   struct pulp_unwind_state state;
   pulp_copy(&state, from, sizeof state);
   *ret = judge(pc);
   for (uint32_t index = 0; index < FRAME_MAX && (step = pulp_unwind_step(&state, pc)) != PULP_UNWIND_UNKNOWN; index++) {
-    if (step == PULP_UNWIND_ROOT) return true;
+    if (step != PULP_UNWIND_STEPPED) return step == PULP_UNWIND_ROOT || !is_guess;
     pc = state.registers[RETURN_ADDRESS] - 1;
     if (!*ret) *ret = judge(pc);
   }
@@ -248,7 +249,7 @@ static const char *judge_thread(uint64_t tid, uint64_t depth) {
   pulp_zero(&state, sizeof state);
   state.known = 1u << 7;
   state.registers[7] = sp;
-  return unwind(&state, pc, &reason) || reason ? reason : scan_stack(sp, depth);
+  return unwind(&state, pc, false, &reason) || reason ? reason : scan_stack(sp, depth);
 }
 
 struct entry { /* linux_dirent64 */
@@ -299,7 +300,7 @@ static bool unwind_self(const struct pulp_suse_call *call, uint64_t stack, const
   for (uint64_t slack = 0; slack < 64; slack += 8) {
     const char *reason;
     state.registers[7] = stack + RED_ZONE + slack;
-    if (!unwind(&state, call->rcx, &reason)) continue;
+    if (!unwind(&state, call->rcx, true, &reason)) continue;
     is_complete = true;
     if (reason) *ret = reason;
   }

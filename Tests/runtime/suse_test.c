@@ -1,5 +1,5 @@
 /* suse_test.c: the entry points driven as SUSE's tool does it: rip = entry + 2, no vector state saved, wait for the int3.
- * argv: a program that sleeps, "LD_PRELOAD=...".
+ * argv: a program that sleeps, "LD_PRELOAD=...", the runtime, a program that waits in its allocator (nested.c).
  */
 #include "tracer.h"
 #include "tap.h"
@@ -64,15 +64,32 @@ static uint64_t word(uint64_t address) {
   return value;
 }
 
+/* Starts a victim and stops it as SUSE's tool does. */
+static bool begin(const char *program, char **environment) {
+  int status;
+  if (!(victim = fork())) execle(program, "victim", "100", NULL, environment), _exit(127);
+  usleep(200000);
+  bias = find_bias();
+  return !ptrace(PTRACE_ATTACH, victim, 0, 0) && waitpid(victim, &status, __WALL) == victim;
+}
+
+/* Eight stack pointers are possible for the diverted thread. Of this one the right one leads to a signal frame, and any
+ * other to a word of zeros. */
+static void in_handler(void *handle, const char *program, char **environment) {
+  char text[256] = "";
+  if (!begin(program, environment)) exit(2);
+  uint64_t queue = symbol(handle, "__ulp_msg_queue");
+  poke(victim, symbol(handle, "__ulp_metadata_buffer"), "libnone.so", 11);
+  expect(handle, "__ulp_revert_all", PULP_EAGAIN);
+  peek(victim, queue + 19, text, sizeof text - 1);
+  ok(!!strstr(text, "is in the allocator"), "in a signal handler that interrupted malloc: %.*s", (int)strcspn(text, "\n"), text);
+  kill(victim, SIGKILL);
+}
+
 int main(int count, char **arguments) {
   char *environment[] = {count > 3 ? arguments[2] : "", NULL}, text[4096];
   void *handle = count > 3 ? dlopen(arguments[3], RTLD_NOW) : NULL;
-  int status;
-  if (!handle) return 2;
-  if (!(victim = fork())) execle(arguments[1], "sleep", "100", NULL, environment), _exit(127);
-  usleep(200000);
-  bias = find_bias();
-  if (ptrace(PTRACE_ATTACH, victim, 0, 0) || waitpid(victim, &status, __WALL) != victim) return 2;
+  if (!handle || !begin(arguments[1], environment)) return 2;
   uint64_t queue = symbol(handle, "__ulp_msg_queue"), error = symbol(handle, "__ulp_error_state");
   uint64_t universe_before, pushed;
   is(word(symbol(handle, "__ulp_state")) & 0xff, 1, "load state");
@@ -127,5 +144,6 @@ int main(int count, char **arguments) {
   universe_before = word(ext.universe);
   is(universe_before, 1, "the universe is untouched");
   kill(victim, SIGKILL);
+  if (count > 4) in_handler(handle, arguments[4], environment);
   return done();
 }
