@@ -82,6 +82,7 @@ void pulp_adopt(void) {
   if (state == PULP_OP_IDLE) return;
   bool is_committed = operation->universe == pulp_universe;
   carry_transitions(is_committed);
+  pulp_peek_end(); /* destructors may not return */
   /* Half loaded by a thread that will not go on: what the loader has of it is left alone. */
   if (is_committed) list_in_force(), retire();
   else withdraw(operation->universe, state != PULP_OP_STAGING);

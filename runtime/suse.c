@@ -62,6 +62,7 @@ static uint64_t hand_over(void) {
   PULP_PUBLISH(pulp_operation.state, PULP_OP_ARMING);
   if (pulp_queue_operation(pulp_carried)) return PULP_OK;
   pulp_queue_reset();
+  pulp_peek_end();
   pulp_stage_undo();
   return PULP_EINSNQ;
 }
@@ -76,6 +77,7 @@ static uint64_t apply(const struct pulp_suse_call *call, const struct pulp_wire 
     status = PULP_EAGAIN;
   }
   if (!status && !pulp_request_valid(request.request, request.request->size)) status = PULP_EINVALIDULP;
+  pulp_peek_end(); /* constructors may not return */
   if (!status) status = pulp_stage_request(request.request, &answer);
   if (!status) status = hand_over();
   pulp_suse_request_free(&request);

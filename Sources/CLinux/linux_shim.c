@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "linux_shim.h"
 
+#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -144,6 +145,13 @@ long ul_get_xstate(pid_t tid, void *buffer, size_t size) {
 long ul_set_xstate(pid_t tid, const void *buffer, size_t size) {
   struct iovec vector = {(void *)buffer, size};
   return request(PTRACE_SETREGSET, tid, (void *)(long)NT_X86_XSTATE, &vector);
+}
+
+size_t ul_xsave_tiles(size_t *start) {
+  unsigned size = 0, offset = 0, c, d;
+  if (!__get_cpuid_count(0xd, 18, &size, &offset, &c, &d)) size = offset = 0;
+  *start = offset;
+  return size;
 }
 
 long ul_get_signal_mask(pid_t tid, uint64_t *mask) {

@@ -60,7 +60,12 @@ struct SignalFrame {
   let bytes: [UInt8]
   let entryRegisters: Registers
 
-  init(site: BareCallSite, function: UInt64, arguments: [UInt64], registers: Registers, xstate: [UInt8], mask: UInt64) {
+  /// - Parameter tiles: where the state of AMX tiles lies in an XSAVE image of this processor; empty when it has none.
+  init(
+    site: BareCallSite, function: UInt64, arguments: [UInt64], registers: Registers, xstate whole: [UInt8], mask: UInt64,
+    tiles: Range<Int> = SignalFrame.tiles
+  ) {
+    let xstate = SignalFrame.fitting(whole, tiles)
     let image = (registers.stackPointer &- 128 &- UInt64(xstate.count + 4)) & ~63
     // pretcode + struct ucontext + siginfo: 8 + 304 + 128
     let frame = (image &- 448) & ~15
@@ -93,6 +98,20 @@ struct SignalFrame {
     entry.raw.eflags = 0x202
     entry.raw.orig_rax = UInt64.max
     entryRegisters = entry
+  }
+
+  static let tiles: Range<Int> = {
+    var start = 0
+    let size = ul_xsave_tiles(&start)
+    return start..<start + size
+  }()
+
+  /// The register set of any thread is as long as that of one with AMX tiles; of a signal frame that is longer than its own
+  /// thread's state the kernel takes x87 and SSE, and forgets the rest. Tiles come last. Without any in use (XSTATE_BV, bit
+  /// 18) they are left out.
+  private static func fitting(_ xstate: [UInt8], _ tiles: Range<Int>) -> [UInt8] {
+    let hasTiles = xstate[514] & 4 != 0
+    return !hasTiles && tiles.lowerBound >= 576 && tiles.upperBound == xstate.count ? Array(xstate[..<tiles.lowerBound]) : xstate
   }
 
   /// The XSAVE image as the kernel wants it in a signal frame: software bytes at 464, a second magic number behind it.
@@ -198,7 +217,9 @@ extension TraceSession {
       ul_set_registers(tid, &registers.raw)
       ul_continue_to_system_call(tid, 0)
       var exit = ul_wait_status()
-      guard ul_wait(tid, 1, &exit) > 0, exit.kind == UL_WAIT_STOPPED else { throw .gone(pid) }
+      var waited = ul_wait(tid, 1, &exit)
+      while waited == -Int(EINTR) { waited = ul_wait(tid, 1, &exit) }  // Ctrl-C is for whoever called
+      guard waited > 0, exit.kind == UL_WAIT_STOPPED else { throw .gone(pid) }
       try putBack(tid, home)
       return value
     }

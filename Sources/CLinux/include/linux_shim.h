@@ -44,6 +44,8 @@ long ul_set_registers(pid_t tid, const struct user_regs_struct *registers);
 /* The XSAVE image in standard form; returns its size in bytes. */
 long ul_get_xstate(pid_t tid, void *_Nullable buffer, size_t size);
 long ul_set_xstate(pid_t tid, const void *_Nullable buffer, size_t size);
+/* Where in that image the state of AMX tiles (component 18) lies, and its size; 0 when the processor has none. */
+size_t ul_xsave_tiles(size_t *start);
 long ul_get_signal_mask(pid_t tid, uint64_t *mask);
 long ul_set_signal_mask(pid_t tid, uint64_t mask);
 /* The thread's registered rseq area, 0 if none (PTRACE_GET_RSEQ_CONFIGURATION, since Linux 5.13). */

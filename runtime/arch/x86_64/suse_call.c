@@ -12,7 +12,7 @@ PULP_RARE_CODE
 
 enum { MAGIC_1 = 0x46505853, MAGIC_2 = 0x46505845 }; /* <asm/sigcontext.h> */
 enum { UC_ALL = 7 };                                 /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
-enum { SOFTWARE_RESERVED = 464, USER_CS = 0x33, USER_SS = 0x2b, FLAGS = 0x202 };
+enum { SOFTWARE_RESERVED = 464, STATE_HEADER = 512, USER_CS = 0x33, USER_SS = 0x2b, FLAGS = 0x202 };
 
 struct software_reserved { /* struct _fpx_sw_bytes */
   uint32_t magic, extended_size;
@@ -25,13 +25,22 @@ struct software_reserved { /* struct _fpx_sw_bytes */
 static uint64_t true_mask;
 static bool is_pending;
 
+/* Of a state that is longer than the thread's own the kernel takes x87 and SSE, and forgets the rest. The processor's may be
+ * longer, by AMX tiles, which are the last component (18) and which a thread has to ask for: without any they are left out. */
+static uint32_t frame_size(const struct pulp_suse_call *call) {
+  uint32_t size, start, component = 18, unused;
+  __asm__("cpuid" : "=a"(size), "=b"(start), "+c"(component), "=d"(unused) : "0"(0xd));
+  bool has_tiles = *(const uint64_t *)(uintptr_t)(call->xsave + STATE_HEADER) >> 18 & 1;
+  return size && !has_tiles && start + size == call->xsave_size ? start : (uint32_t)call->xsave_size;
+}
+
 static void complete_xsave(const struct pulp_suse_call *call) {
   struct software_reserved *reserved = (void *)(uintptr_t)(call->xsave + SOFTWARE_RESERVED);
-  uint32_t low, high, magic = MAGIC_2;
+  uint32_t low, high, magic = MAGIC_2, size = frame_size(call);
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  *reserved = (struct software_reserved){.magic = MAGIC_1, .extended_size = (uint32_t)call->xsave_size + 4,
-    .features = (uint64_t)high << 32 | low, .size = (uint32_t)call->xsave_size};
-  pulp_copy((void *)(uintptr_t)(call->xsave + call->xsave_size), &magic, sizeof magic);
+  *reserved = (struct software_reserved){.magic = MAGIC_1, .extended_size = size + 4,
+    .features = (uint64_t)high << 32 | low, .size = size};
+  pulp_copy((void *)(uintptr_t)(call->xsave + size), &magic, sizeof magic);
 }
 
 struct pulp_sigframe *pulp_suse_serve(struct pulp_suse_call *call) {
