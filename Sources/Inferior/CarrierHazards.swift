@@ -21,6 +21,15 @@ struct CarrierHazards {
     "posix_spawn", "posix_spawnp", "system", "popen",
   ]
 
+  /// Where threads wait in a sanitizer's runtime, which stands in for half of the C library beside its allocator: a frame in
+  /// one of these says nothing about locks. What is called from there and allocates has a frame of its own.
+  static let sanitizerWaits = [
+    "read", "pread", "pread64", "readv", "recv", "recvfrom", "recvmsg", "accept", "accept4", "poll", "ppoll", "epoll_wait",
+    "epoll_pwait", "nanosleep", "clock_nanosleep", "sleep", "usleep", "sigwait", "sigwaitinfo", "sigtimedwait", "sem_wait",
+    "wait", "waitpid", "wait4", "scanf", "vscanf", "fscanf", "vfscanf", "__isoc99_scanf", "__isoc99_vscanf", "__isoc99_fscanf",
+    "__isoc99_vfscanf", "fgets", "fread", "getline", "getdelim", "pthread_cond_wait", "pthread_cond_timedwait",
+  ]
+
   init(in process: TargetProcess) throws(CodedError) {
     var found: [(range: Range<UInt64>, reason: String)] = []
     for library in try process.libraries() {
@@ -33,10 +42,38 @@ struct CarrierHazards {
         found += CarrierHazards.libcRanges(symbols, library.bias)
       } else {
         // A replacement allocator: nothing is known of its inside.
-        found += library.image.textRanges.map { ($0, "in the allocator of \(library.name)") }
+        let waits = CarrierHazards.waits(symbols, library.bias)
+        for range in library.image.textRanges {
+          found += CarrierHazards.subtract(waits, from: range).map { ($0, "in the allocator of \(library.name)") }
+        }
       }
     }
     ranges = found.sorted { $0.range.lowerBound < $1.range.lowerBound }
+  }
+
+  /// The ranges of `sanitizerWaits`, ascending; none in an allocator that is nothing but that.
+  private static func waits(_ symbols: SymbolTable, _ bias: UInt64) -> [Range<UInt64>] {
+    guard symbols.symbol(named: "__asan_init")?.isDefined == true else { return [] }
+    var found: [Range<UInt64>] = []
+    for name in sanitizerWaits {
+      guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.isCode else { continue }
+      let first = symbol.value &+ bias
+      let (end, overflow) = first.addingReportingOverflow(symbol.size)
+      if !overflow, symbol.size > 0 { found.append(first..<end) }
+    }
+    return found.sorted { $0.lowerBound < $1.lowerBound }
+  }
+
+  /// What is left of a range without holes in it; holes ascend and may overlap.
+  private static func subtract(_ holes: [Range<UInt64>], from range: Range<UInt64>) -> [Range<UInt64>] {
+    var left: [Range<UInt64>] = []
+    var start = range.lowerBound
+    for hole in holes where hole.overlaps(range) {
+      if start < hole.lowerBound { left.append(start..<hole.lowerBound) }
+      start = max(start, hole.upperBound)
+    }
+    if start < range.upperBound { left.append(start..<range.upperBound) }
+    return left
   }
 
   private static func libcRanges(_ symbols: SymbolTable, _ bias: UInt64) -> [(range: Range<UInt64>, reason: String)] {

@@ -65,7 +65,10 @@ extension CodedError {
     if isUlpsh(tracer) {
       return CodedError(.operationBusy, "process \(pid) is being changed by ulpsh (process \(tracer))", data: data)
     }
-    let hint = name == "gdb" ? "in that gdb say `detach`, then try again" : "end or detach \(name) (process \(tracer)) and try again"
+    let hint =
+      name == "gdb"
+      ? "in that gdb say `detach` (after Ctrl-C, if it lets the program run), then try again"
+      : "end or detach \(name) (process \(tracer)) and try again"
     return CodedError(.processTraced, "process \(pid) is traced by \(name) (process \(tracer))", hint: hint, data: data)
   }
 }
