@@ -76,17 +76,17 @@ extension ChangeSession {
     let answer = try call(runtime.ext.memory_open, [runtime.ext.request], until: deadline, on: wanted, makesMemoryFile: true)
     let index = Int64(bitPattern: answer.value)
     guard index >= 0 else {
-      let number = Int32(truncatingIfNeeded: -index)
+      let number = Int32(truncatingIfNeeded: 0 &- index)
       throw undeliverable("memfd_create: " + errnoText(number), number)
     }
     guard index < Int64(PULP_MEMORY_FILES) else { throw runtime.corrupt("it names memory file \(index)") }
-    let place = runtime.ext.memory_files + UInt64(index) * UInt64(MemoryLayout<pulp_memory_file>.stride)
+    let place = runtime.ext.memory_files &+ UInt64(index) * UInt64(MemoryLayout<pulp_memory_file>.stride)
     let listed = try process.memory.load(place, as: pulp_memory_file.self)
     // Through the thread that made it: threads can have descriptor tables of their own (unshare(2)).
     let path = "/proc/\(pid)/task/\(answer.carrier)/fd/\(listed.descriptor)"
     ul_step()
-    let descriptor = open(path, O_RDWR | O_CLOEXEC)
-    guard descriptor >= 0 else { throw undeliverable("\(path): " + errnoText(errno), errno) }
+    let descriptor = MemoryFile.open(path)
+    guard descriptor >= 0 else { throw undeliverable("\(path): " + errnoText(-descriptor), -descriptor) }
     defer { close(descriptor) }
     let identity = FileIdentity(device: listed.device, inode: listed.inode)
     var facts = stat()
@@ -108,7 +108,31 @@ extension ChangeSession {
 extension MemoryFile {
   /// F_ADD_SEALS of <fcntl.h>, and F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE: nobody can change it any more.
   private static let addSeals: Int32 = 1033
+  private static let getSeals: Int32 = 1034
+  /// O_PATH.
+  private static let nameOnly: Int32 = 0o10000000
   private static let seals: Int32 = 1 | 2 | 4 | 8
+
+  /// Opens what the process calls an empty memory file, to be written; -errno when it is anything else.
+  ///
+  /// The number is the process's word. It can lead to any file or device that the process could name (O_PATH), and we may
+  /// open and write what the process may not: nothing is opened that is no regular file, and written that is not a memory
+  /// file without contents and seals. A regular file of tmpfs(5) is sealed against seals from the beginning (fcntl(2)).
+  fileprivate static func open(_ path: String) -> Int32 {
+    let handle = Glibc.open(path, nameOnly | O_CLOEXEC)
+    guard handle >= 0 else { return -errno }
+    defer { close(handle) }
+    var facts = stat()
+    guard fstat(handle, &facts) == 0, facts.st_mode & S_IFMT == S_IFREG else { return -EBADF }
+    let descriptor = Glibc.open("/proc/self/fd/\(handle)", O_RDWR | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { return -errno }
+    let seals = fcntl(descriptor, getSeals)
+    guard seals >= 0, seals & 1 == 0, fstat(descriptor, &facts) == 0, facts.st_size == 0 else {
+      close(descriptor)
+      return -EBADF
+    }
+    return descriptor
+  }
 
   /// Copies a file into an empty memory file, seals that, and compares: others could write until it was sealed. Returns
   /// errno on failure.

@@ -28,7 +28,7 @@ private struct Reader {
     }
     let file = FileStamp(identity: FileIdentity(device: 1, inode: 2), size: 3, modified: 4, changed: 5)
     let apply = PatchPlan.Apply(
-      id: id, path: path, targetPath: path, file: file, buildID: try #require(BuildID([1, 2, 3, 4, 5])),
+      id: id, path: path, targetPath: path, file: file, contents: nil, buildID: try #require(BuildID([1, 2, 3, 4, 5])),
       libraryName: "libtarget.so.1", libraryPath: "/lib/libtarget.so.1", bias: 0x7fff_0000_1000, targetBuildID: try #require(BuildID([9, 8, 7])), units: found,
       references: [
         ContainerReference(targetName: "counter", name: "ulpr_counter", targetOffset: 0x4000, patchOffset: 0x88, isThreadLocal: true)
