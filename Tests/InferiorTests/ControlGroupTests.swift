@@ -2,9 +2,9 @@ import Testing
 
 @testable import Inferior
 
-@Suite struct ControlGroupTests {
-  static let id = "4f1b3e0c9a7d5e6f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
+private let id = "4f1b3e0c9a7d5e6f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
 
+@Suite struct ControlGroupTests {
   private func parse(_ text: String) -> ControlGroup { ControlGroup(text: Array(text.utf8)) }
 
   @Test(arguments: [
