@@ -4,16 +4,17 @@ import Tracing
 
 /// The writes that bring a set of entries into a state: decided before the stop, carried out in it.
 struct EntryWrites {
-  /// Address fields of paddings (8 bytes each), then the two bytes at points. One write per piece; points of one page are
-  /// written together.
-  private(set) var fields: [(address: UInt64, value: UInt64)] = []
+  /// Address fields of paddings (8 bytes each), then the two bytes at points. Pieces of one kind and page are written together.
+  private(set) var fields: [(address: UInt64, bytes: [UInt8])] = []
   private(set) var points: [(address: UInt64, bytes: [UInt8])] = []
 
   /// What the entries must be when the writes are carried out, from the padding's first byte to the point's last.
   private(set) var expected: [(address: UInt64, bytes: [UInt8])] = []
 
   mutating func point(at address: UInt64, _ bytes: [UInt8]) { points.append((address, bytes)) }
-  mutating func field(at address: UInt64, _ value: UInt64) { fields.append((address, value)) }
+  mutating func field(at address: UInt64, _ value: UInt64) {
+    fields.append((address, withUnsafeBytes(of: value) { [UInt8]($0) }))
+  }
 
   /// - Parameter bytes: `EntryForm.before` bytes before the entry and `EntryForm.after` from it on, as they are now.
   mutating func expect(_ bytes: [UInt8], at entry: UInt64) {
@@ -54,8 +55,7 @@ struct EntryWrites {
   }
 
   func writeAll(_ memory: ProcessMemory) throws(CodedError) {
-    for field in fields { try memory.writeText(withUnsafeBytes(of: field.value) { [UInt8]($0) }, to: field.address) }
-    for run in EntryWrites.runs(points) {
+    for run in EntryWrites.runs(fields) + EntryWrites.runs(points) {
       if run.count == 1 {
         try memory.writeText(run[0].bytes, to: run[0].address)
       } else {
