@@ -38,12 +38,18 @@ extension PatchOperation {
       occupants = session.occupants(of: left + retired, unwinder)
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
-    session.trace.resumeWorld()
+    let isLast = failure == nil && left.isEmpty && retired.isEmpty
+    session.trace.resumeWorld(isLast ? .hold : .keep)
     settlePauseNanoseconds = Deadline.now - world.began
     if let failure { throw failure }
-    try settler.finish(session)
+    do throws(CodedError) { try settler.finish(session) } catch {
+      if isLast { session.trace.endHold(givingBack: false) }
+      throw error
+    }
     phase = .settled
-    if left.isEmpty && retired.isEmpty { self.session = nil }
+    guard isLast else { return }
+    session.trace.endHold(givingBack: true)
+    self.session = nil
   }
 
   /// Disposes of the containers that a settled change left, and of those that had to stay earlier. Ends the session.

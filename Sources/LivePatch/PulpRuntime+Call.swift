@@ -54,10 +54,10 @@ public func withWorldStopped<Result>(
   defer { for thread in threads { thread.expire() } }
   do {
     let result = try body(threads)
-    trace.resumeWorld(keepingRight: false)
+    trace.resumeWorld(.release)
     return (result, Deadline.now - world.began)
   } catch {
-    trace.resumeWorld(keepingRight: false)
+    trace.resumeWorld(.release)
     throw error
   }
 }

@@ -71,15 +71,28 @@ extension TraceSession {
     if let failure { throw failure }
   }
 
-  /// Ends a world-stop: all threads go on. The one that holds the right stays seized, unless this ends the session.
-  public mutating func resumeWorld(keepingRight: Bool = true) {
-    defer { ul_urgent(Int32(UL_URGENT_WORLD), 0) }
+  /// What becomes of the thread that holds the right when the world goes on.
+  public enum RightHolder: Sendable {
+    /// It goes on, seized.
+    case keep
+    /// It stays stopped, with the registers it is to go on with, and our priority stays: for microseconds before `release`.
+    /// To detach it later it would have to be stopped again, and among hundreds of busy threads that takes a scheduling round.
+    case hold
+    /// The session ends.
+    case release
+  }
+
+  /// Ends a world-stop: all threads go on, but for what `holder` says.
+  public mutating func resumeWorld(_ holder: RightHolder = .keep) {
+    // Should we die while it is held, it goes on with what the kernel has.
+    if holder == .hold { try? commitRegisters(of: rightHolder) }
+    defer { if holder != .hold { ul_urgent(Int32(UL_URGENT_WORLD), 0) } }
     receipt?.worldResumes(memory)
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
-      if !tracee.isRunning && tracee.state != .gone && tracee.tid == rightHolder && keepingRight {
-        resume(tracee.tid)
+      if !tracee.isRunning && tracee.state != .gone && tracee.tid == rightHolder && holder != .release {
+        if holder == .keep { resume(tracee.tid) }
         index += 1
       } else if tracee.isRunning {
         // After a failure: not yet asked, or could not be stopped. What is attended stays ours for the next attempt.
@@ -89,6 +102,12 @@ extension TraceSession {
         remove(index)
       }
     }
+  }
+
+  /// Ends what `resumeWorld(.hold)` has left: the right is given back, or the thread that holds it goes on.
+  public mutating func endHold(givingBack: Bool) {
+    if givingBack { release(rightHolder) } else { resume(rightHolder) }
+    ul_urgent(Int32(UL_URGENT_WORLD), 0)
   }
 
   /// The threads that are stopped now, in no order.
