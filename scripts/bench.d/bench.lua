@@ -6,6 +6,7 @@ local core = require "ulp.core"
 local t = require "ulp.scenario"
 
 local load_path, rounds, as_json = arg[1], tonumber(arg[2]), arg[3] == "--json"
+local shapes = dofile((arg[0]:gsub("[^/]*$", "stops.lua")))
 local tool = core.executable_path
 local missed = 0
 
@@ -16,8 +17,9 @@ end
 
 -- Output --------------------------------------------------------------------------------------------------------------
 
-local function section(title)
-  if not as_json then print(("\n%-62s %10s %10s %7s  %s"):format(title, "ulpsh", "beside", "ratio", "limit")) end
+local function section(title, first, second, third)
+  if as_json then return end
+  print(("\n%-62s %10s %10s %7s  %s"):format(title, first or "ulpsh", second or "beside", third or "ratio", "limit"))
 end
 
 local function number(value, unit) return value and ("%.4g %s"):format(value, unit) or "" end
@@ -35,6 +37,23 @@ local function row(name, unit, value, beside, limit)
   end
   print(("  %-60s %10s %10s %7s  %s"):format(name, number(value, unit), number(beside, unit),
     ratio and ("%.2f"):format(ratio) or "", limit and ("%g%s"):format(limit, over and " MISSED" or "") or ""))
+end
+
+--- One line: the median and the longest of some values in milliseconds. The limit is one of the median. Returns the median.
+local function spread(name, values, limit)
+  local middle = median(values) -- sorts
+  local longest = values[#values]
+  local over = limit and middle > limit
+  if over then missed = missed + 1 end
+  if as_json then
+    print(require "ulp.render.json".line("figure", {
+      name = name, unit = "ms", value = middle, longest = longest, rounds = #values, limit = limit, missed = over or false,
+    }))
+  else
+    print(("  %-60s %10s %10s %7s  %s"):format(name, number(middle, "ms"), number(longest, "ms"), "n=" .. #values,
+      limit and ("%g%s"):format(limit, over and " MISSED" or "") or ""))
+  end
+  return middle
 end
 
 -- Programs from start to end ------------------------------------------------------------------------------------------
@@ -145,6 +164,17 @@ local function world_stops()
       row(name .. "the whole apply", "ms", whole)
     end
   end
+end
+
+local function busy_threads()
+  section("One apply among busy threads, from within a script", "median", "longest", "rounds")
+  shapes.busy_threads(load_path, rounds, spread)
+end
+
+local function many_functions()
+  section("One apply of many functions, from within a script", "median", "longest", "rounds")
+  local growth = shapes.many_functions(rounds, spread)
+  row("the switch of 5000 functions beside that of 1000, times", "", growth, nil, 6)
 end
 
 -- Cost to the program -------------------------------------------------------------------------------------------------
@@ -260,6 +290,8 @@ end
 start_up()
 commands()
 world_stops()
+busy_threads()
+many_functions()
 neighbour()
 calls()
 inventory()
