@@ -30,11 +30,28 @@ public final class FileBytes {
   public let otherNames: Int
   let times: FileTimes
 
-  /// Throws `file.unreadable` for anything but a readable regular file. Does not block on a FIFO.
+  /// Throws `file.unreadable` for anything but a readable regular file. Nothing else is even opened: paths come from processes
+  /// as well, and opening a device can be a command to it.
   public convenience init(path: String) throws(CodedError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    let name = open(path, FileBytes.nameOnly | O_CLOEXEC)
+    guard name >= 0 else { throw FileBytes.failure(path, String(cString: strerror(errno))) }
+    defer { close(name) }
+    var facts = stat()
+    guard fstat(name, &facts) == 0 else { throw FileBytes.failure(path, String(cString: strerror(errno))) }
+    try FileBytes.requireRegular(facts, path)
+    let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK
+    var descriptor = open("/proc/self/fd/\(name)", flags)
+    if descriptor < 0 && errno == ENOENT { descriptor = open(path, flags) }  // no /proc
     guard descriptor >= 0 else { throw FileBytes.failure(path, String(cString: strerror(errno))) }
     try self.init(adopting: descriptor, path: path)
+  }
+
+  /// O_PATH.
+  private static let nameOnly: Int32 = 0o10000000
+
+  private static func requireRegular(_ facts: stat, _ path: String) throws(CodedError) {
+    if facts.st_mode & S_IFMT == S_IFREG { return }
+    throw failure(path, facts.st_mode & S_IFMT == S_IFDIR ? "it is a directory" : "it is not a regular file")
   }
 
   /// Takes over `descriptor` (closed with this object, and when this throws). `path` is only for messages.
@@ -45,9 +62,9 @@ public final class FileBytes {
       close(descriptor)
       throw FileBytes.failure(path, reason)
     }
-    guard facts.st_mode & S_IFMT == S_IFREG else {
+    do throws(CodedError) { try FileBytes.requireRegular(facts, path) } catch {
       close(descriptor)
-      throw FileBytes.failure(path, facts.st_mode & S_IFMT == S_IFDIR ? "it is a directory" : "it is not a regular file")
+      throw error
     }
     self.path = path
     self.descriptor = descriptor
