@@ -5,6 +5,7 @@
 #include "tap.h"
 #include <dlfcn.h>
 #include <link.h>
+#include <stddef.h>
 
 static pid_t victim;
 static uint64_t bias; /* of the runtime there, from its copy here */
@@ -73,6 +74,30 @@ static bool begin(const char *program, char **environment) {
   return !ptrace(PTRACE_ATTACH, victim, 0, 0) && waitpid(victim, &status, __WALL) == victim;
 }
 
+static void set_mask(uint64_t mask) { ptrace(PTRACE_SETSIGMASK, victim, (void *)8, &mask); }
+static uint64_t get_mask(void) {
+  uint64_t mask = 0;
+  ptrace(PTRACE_GETSIGMASK, victim, (void *)8, &mask);
+  return mask;
+}
+
+/* A call that ends in a fault leaves signals blocked. The next one gives back the mask, but not over the program's own. */
+static void after_fault(void *handle, uint64_t ext) {
+  uint64_t nowhere = 4096, top, place = ext + offsetof(struct pulp_ext, call_stack_top);
+  bool kept;
+  peek(victim, place, &top, 8);
+  for (int changed = 0; changed < 2; changed++) {
+    set_mask(0x200);
+    poke(victim, place, &nowhere, 8);
+    enter(symbol(handle, "__ulp_revert_all"), &kept);
+    ok(!kept && get_mask() != 0x200, "a call that faults");
+    poke(victim, place, &top, 8);
+    if (changed) set_mask(0x800);
+    expect(handle, "__ulp_get_global_universe", 1);
+    is(get_mask(), changed ? 0x800 : 0x200, changed ? "the program's mask stays" : "the mask is given back");
+  }
+}
+
 /* Eight stack pointers are possible for the diverted thread. Of this one the right one leads to a signal frame, and any
  * other to a word of zeros. */
 static void in_handler(void *handle, const char *program, char **environment) {
@@ -120,6 +145,7 @@ int main(int count, char **arguments) {
   expect(handle, "__ulp_enable_or_disable_patching", 256);
   failed = 0;
   poke(victim, error, &failed, 4);
+  after_fault(handle, symbol(handle, "__ulp_ext"));
   struct pulp_ext ext; /* a patch in force, as the tool would leave it */
   peek(victim, symbol(handle, "__ulp_ext"), &ext, sizeof ext);
   struct pulp_patch patch = {.record.id = "0123456789abcdef", .magic = PULP_PATCH_MAGIC, .applied_universe = 1};

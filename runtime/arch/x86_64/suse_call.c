@@ -20,8 +20,12 @@ struct software_reserved { /* struct _fpx_sw_bytes */
   uint32_t size;
 };
 
+/* What entry.S blocks, as the kernel tells it: SIGKILL 9 and SIGSTOP 19 cannot be. */
+static const uint64_t blocked_here =
+  ~(1ull << 3 | 1ull << 4 | 1ull << 6 | 1ull << 7 | 1ull << 8 | 1ull << 10 | 1ull << 18 | 1ull << 30);
+
 /* A call that was ended in its middle, by a fault in a constructor, left signals blocked: what the mask was before is
- * given back by the next one. */
+ * given back by the next one, unless the program has set another meanwhile. */
 static uint64_t true_mask;
 static bool is_pending;
 
@@ -45,7 +49,7 @@ static void complete_xsave(const struct pulp_suse_call *call) {
 
 struct pulp_sigframe *pulp_suse_serve(struct pulp_suse_call *call) {
   struct pulp_sigframe *frame = &call->frame;
-  if (!is_pending) true_mask = call->mask;
+  if (!is_pending || call->mask != blocked_here) true_mask = call->mask;
   is_pending = true;
   uint64_t result = call->body(call);
   is_pending = false;
