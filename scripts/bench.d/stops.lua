@@ -9,7 +9,8 @@ local M = {}
 
 local dozens = t.path "libdozens.so.0"
 local function replaces_dozen(name, code)
-  return t.cc {as = name .. ".so", target = dozens, units = {dozen = "dozen_13"}, code = "int dozen_13(void) { return 13; }\n" .. code}
+  code = "int dozen_13(void) { return 13; }\n" .. code
+  return t.cc {as = name .. ".so", target = dozens, units = {dozen = "dozen_13"}, code = code}
 end
 
 --- What a world-stop must not depend on: both only concern the borrowed thread.
