@@ -90,11 +90,23 @@ struct CarrierSearch {
     }
     guard let registers = session.registers(of: tid) else { return "it has ended" }
     if site.isInside(registers) { return "a call of an earlier ulpsh still runs in it" }
-    if ul_has_pending_signal(tid) != 0 { return "a signal waits for it" }
+    if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
     if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(makesMemoryFile: makesMemoryFile) }
     return nil
+  }
+
+  /// Whether what waits for a thread waits for the whole process, and is no fault. Outside of a system call, which a signal
+  /// would end in a way of its own, such a signal can wait until the call is over, as one can that comes during it; under a
+  /// fast timer on a busy machine there is always one.
+  private func onlyBlockableSignals(_ tid: pid_t) -> Bool {
+    guard let status = ProcFile.read("/proc/\(process.pid)/task/\(tid)/status", limit: 8192),
+      let own = ProcFile.field("SigPnd", of: status).flatMap(ProcFile.hexadecimal),
+      let shared = ProcFile.field("ShdPnd", of: status).flatMap(ProcFile.hexadecimal),
+      let blocked = ProcFile.field("SigBlk", of: status).flatMap(ProcFile.hexadecimal)
+    else { return false }
+    return own & ~blocked == 0 && shared & ~blocked & ~maskDuringCall == 0
   }
 
   /// The frame is written below the stack pointer: there must be memory.

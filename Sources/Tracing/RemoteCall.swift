@@ -89,7 +89,7 @@ struct CallFrame {
 }
 
 /// All signals but the synchronous faults, which blocking would turn into certain death (sigprocmask(2)).
-let maskDuringCall: UInt64 = {
+public let maskDuringCall: UInt64 = {
   var mask = UInt64.max
   for signal in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS] { mask &= ~(1 << UInt64(signal - 1)) }
   return mask
