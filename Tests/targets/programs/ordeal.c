@@ -1,9 +1,10 @@
 /* A process all of whose threads, the main thread included, are in a bad place to be borrowed.
  *
  * usage: ordeal MODE [COUNT [LIMIT]]
- * vfork: parents that stand in vfork(2) most of the time. trim: malloc_trim(3). alternate: handlers of 20 ms on alternate
- * stacks, and 5 ms between; always: nothing between. coroutine: four coroutines of 16 KiB in each thread, whose sum is known.
- * sleep, busy: what they say; busy threads are nice to others. hz: COUNT timer signals a second, handled or told as overruns.
+ * vforks: parents that stand in vfork(2) nearly always; vfork: with 2 ms between. trim: malloc_trim(3). alternate: handlers
+ * of 20 ms on alternate stacks, and 5 ms between; always: nothing between. coroutine: four coroutines of 16 KiB in each
+ * thread, whose sum is known. sleep, busy: what they say; busy threads are nice to others. hz: COUNT timer signals a second,
+ * handled or told as overruns.
  * Ends after LIMIT seconds (300).
  * On stdin: "tell" answers with rounds since the last question, failures, and the number; "leave N" ends in N us. */
 #define _GNU_SOURCE
@@ -35,7 +36,7 @@ static void count_one(void) {
 
 /* The modes: what a thread does again and again. */
 
-static void turn_vfork(void) {
+static void turn_vforks(void) {
   int status = 0;
   pid_t child = vfork();
   if (child == 0) {
@@ -44,6 +45,11 @@ static void turn_vfork(void) {
   }
   expect(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
   expect(WEXITSTATUS(status) == 12 || WEXITSTATUS(status) == 13);
+}
+
+static void turn_vfork(void) {
+  turn_vforks();
+  usleep(2000);
 }
 
 static void turn_trim(void) {
@@ -165,7 +171,7 @@ static long missing(void) {
 }
 
 static const struct { const char *name; void (*turn)(void); } modes[] = {
-  {"vfork", turn_vfork}, {"trim", turn_trim}, {"alternate", turn_alternate}, {"always", turn_always}, {"coroutine", turn_coroutine},
+  {"vfork", turn_vfork}, {"vforks", turn_vforks}, {"trim", turn_trim}, {"alternate", turn_alternate}, {"always", turn_always}, {"coroutine", turn_coroutine},
   {"busy", turn_busy}, {"sleep", turn_sleep}, {"hz", turn_busy},
 };
 static void (*turn)(void);
