@@ -79,12 +79,14 @@ says("parent", 12)
 
 -- Half-armed: the tool died between the first entry and the commit.
 local core = require "ulp.core"
-local place, armed = 1, false
+local place, armed, missed = 1, false, 0
 while not armed do
   local program = ("p = ulp.attach(%d) ulp.trigger(p, %q)"):format(c.pid, fix)
   local tool <close> = t.ulpsh {"-e", program, env = {ULPSH_DIE_AT = tostring(place)}, timeout = 20}
   local exit = t.ok(tool:wait(), "the tool ends")
-  t.ok(exit.code ~= 0, "a place where the entries are armed was found")
+  -- The steps before depend on how soon a carrier was found, so one run's place is not quite the next one's.
+  if exit.code == 0 then missed, place = missed + 1, math.max(1, place - 24) end
+  t.ok(missed < 10, "a place where the entries are armed was found")
   local state = runtime:state()
   armed = state == "arming"
   if not armed then

@@ -1,7 +1,7 @@
 -- timeout: 300
 -- slow
 -- 512 threads, asleep or all busy: done, or let go unpatched for a reason with a name; and unharmed. The busy ones end by
--- themselves after a minute.
+-- themselves after two minutes.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 local hard = t.shared "hard"
@@ -9,7 +9,7 @@ local hard = t.shared "hard"
 hard.first_command({"ordeal", "sleep", "512"}, {rounds = 3})
 
 local passing = {["process.unstoppable"] = true, ["patch.blocked"] = true, ["carrier.none"] = true, ["pause.exceeded"] = true}
-local c <close> = t.target {"ordeal", "busy", "512", "60", timeout = 60}
+local c <close> = t.target {"ordeal", "busy", "512", "120", timeout = 100}
 local p <close> = assert(ulp.attach(c.pid))
 t.eq(#p.threads, 512, "threads")
 local fix, outcomes, number = t.patch "dozens_13", {}, 12
