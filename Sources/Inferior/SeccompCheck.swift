@@ -52,6 +52,12 @@ struct SeccompCheck {
     return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) ?? 0
   }
 
+  /// What malloc(3) calls when it is called for the first time, which may be by us: without a heap that was not yet.
+  private func firstAllocation() -> [Call] {
+    if MemoryMap(of: tid).mappings.contains(where: { $0.path == "[heap]" }) { return [] }
+    return [Call(name: "getrandom", number: 318, arguments: [0, 8, 1, 0, 0, 0])]  // GRND_NONBLOCK
+  }
+
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
   func run(makesMemoryFile: Bool = false) throws(CodedError) {
     let mode = self.mode
@@ -59,7 +65,8 @@ struct SeccompCheck {
     let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
     guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
     let filters = try readFilters(data)
-    let forbidden = (SeccompCheck.needed + (makesMemoryFile ? [SeccompCheck.memoryFile] : [])).filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
+    let needed = SeccompCheck.needed + firstAllocation() + (makesMemoryFile ? [SeccompCheck.memoryFile] : [])
+    let forbidden = needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
     if !forbidden.isEmpty {
       throw CodedError(
         .seccompForbidden, "a seccomp filter of process \(pid) forbids \(forbidden.joined(separator: ", "))", data: data
