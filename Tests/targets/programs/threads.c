@@ -11,7 +11,7 @@ long mix(long, long, long, long, long, long, long, long, double, double, double,
   double, double);
 int dozen(void);
 
-enum { most = 64 };
+enum { most = 512 };
 static struct { _Atomic long old, new, wrong, registers; char padding[32]; } tally[most];
 
 static void call(int self, long n) {
