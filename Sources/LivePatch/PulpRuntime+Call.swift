@@ -24,17 +24,31 @@ extension PulpRuntime {
 
   /// The state of the operation journal in a word: `idle`, `staging`, `staged`, `arming`, `committed`, `settling`.
   public func operationState() throws(CodedError) -> (name: String, tool: UInt64, isCopy: Bool) {
-    let operation = try self.operation()
+    let (operation, hasLeftovers) = try operationAndLeftovers()
     let isCopy = operation.owner_pid != process.identity.pid || operation.owner_start != process.identity.startTime
     let names = [0: "idle", 1: "staging", 2: "staged", 3: "arming", 5: "settling"]
     guard var name = names[Int(operation.state)] else { throw corrupt("its operation has state \(operation.state)") }
     let isCommitted = try universe() == operation.universe
     if name == "arming" && isCommitted { name = "committed" }
     // A carrier that failed leaves containers that were never in force: that is unfinished, too.
-    let hasLeftovers = try leftoverPatches(of: operation).isEmpty == false
     let hasFiles = try hasMemoryFiles()
     if name == "idle" && (hasLeftovers || hasFiles) { name = "leftover" }
     return (name, operation.tool_pid, isCopy && operation.owner_pid != 0)
+  }
+
+  /// Read until nothing changed in between: the carrier of a dead tool may be loading just now, and what it loads would look
+  /// like something that an earlier operation left behind.
+  private func operationAndLeftovers() throws(CodedError) -> (pulp_operation, Bool) {
+    var operation = try self.operation()
+    var attempt = 0
+    while true {
+      let hasLeftovers = try leftoverPatches(of: operation).isEmpty == false
+      let again = try self.operation()
+      let isSame = again.generation == operation.generation && again.state == operation.state && again.token == operation.token
+      if isSame || attempt > 50 { return (again, hasLeftovers) }
+      operation = again
+      attempt += 1
+    }
   }
 }
 

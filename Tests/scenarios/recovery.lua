@@ -72,12 +72,23 @@ local function check(change, state, by_command)
   t.unharmed(c.pid)
 end
 
+--- The state once it does not change any more: the carrier of a dead tool may still be on its way.
+local function at_rest()
+  local state, since = runtime:state(), t.clock()
+  while t.clock() < since + 0.03 do
+    t.sleep(0.005)
+    local now = runtime:state()
+    if now ~= state then state, since = now, t.clock() end
+  end
+  return state
+end
+
 for _, name in ipairs {"apply", "revert", "replace"} do
   local change, seen = changes[name], {}
   local place = 1
   while not survives(change, place) do
     t.unharmed(c.pid)
-    local state = runtime:state()
+    local state = at_rest()
     if state ~= "idle" and state ~= "leftover" then
       seen[state] = (seen[state] or 0) + 1
       check(change, state, seen[state] % 2 == 1)

@@ -187,6 +187,21 @@ end
 
 --- One attempt: recover, plan, stage, switch, settle.
 ---
+--- Finishes or undoes what a dead tool left. When that is done and only its containers could not be given back just now, what
+--- was found is told all the same, and the next attempt goes on.
+local function recover(runtime, kept)
+  local found = runtime:state()
+  local done, outcome = pcall(runtime.recover, runtime)
+  if done then
+    kept.recovered = outcome
+    return
+  end
+  if err.is(outcome) and runtime:state() == "idle" then
+    kept.recovered = {state = found, what = ("an operation was found %s and dealt with; then: %s"):format(found, outcome.message)}
+  end
+  error(outcome, 0)
+end
+
 --- `kept` survives a failed attempt: what was recovered in one is told by the one that succeeds.
 local function attempt(p, make_plan, options, deadline, kept)
   local facts = p.facts
@@ -196,7 +211,7 @@ local function attempt(p, make_plan, options, deadline, kept)
     if options.recover == false then
       err.raise("operation.pending", ("process %d has an unfinished operation"):format(p.pid), {pid = p.pid})
     end
-    if not options.dry_run then kept.recovered = runtime:recover() end
+    if not options.dry_run then recover(runtime, kept) end
   end
   result.recovered = kept.recovered
   local plan, reverted, cleaned = make_plan(p, runtime)
@@ -287,7 +302,10 @@ function M.run(p, make_plan, options)
         or err.new("process.gone", ("process %d ended during the work"):format(p.pid))
       return {state = "gone", pid = p.pid, code = gone.code, message = gone.message, hint = gone.hint}
     end
-    if not (err.is(result) and passing[result.code]) or core.clock() >= deadline then error(result, 0) end
+    -- A tool that died while its carrier was on the way leaves an operation that appears after we have looked: the next
+    -- attempt recovers it.
+    local passes = err.is(result) and (passing[result.code] or result.code == "operation.pending" and options.recover ~= false)
+    if not passes or core.clock() >= deadline then error(result, 0) end
     pause(tries, deadline)
   end
 end
