@@ -19,7 +19,8 @@ for _, mode in ipairs {"none", "fresh", "mdwe", "dumpable", "locked", "space", "
 end
 
 -- What a filter does not let through is named, and not tried: any such call would be the process's last.
-for _, call in ipairs {"openat", "pread64", "newfstatat", "mmap", "mprotect", "munmap", "close", "brk", "futex", "rt_sigprocmask"} do
+for _, call in ipairs {"openat", "pread64", "newfstatat", "mmap", "mprotect", "munmap", "close", "brk", "futex",
+  "rt_sigprocmask"} do
   local c <close> = t.target {"hard", "lacks-" .. call, timeout = 20}
   local before = t.snapshot(c.pid)
   local said = t.refused("seccomp.forbidden", function() return ulp.trigger(assert(ulp.attach(c.pid)), fix) end)

@@ -19,17 +19,10 @@ function core.attach(pid) end
 --- @return integer[]
 function core.pids() end
 
---- @class ulp.Facts
---- @field pid integer
---- @field comm string
---- @field state string one letter, as in proc(5)
---- @field uid integer
---- @field user string
---- @field inner_pid integer? the PID inside its own PID namespace, if that is another
-
 --- The facts by which processes are chosen, without opening the process; nil if there is none.
 --- @param pid integer
---- @return ulp.Facts?
+--- `state` is one letter, as in proc(5); `inner_pid` the PID inside its own PID namespace, if that is another.
+--- @return {pid: integer, comm: string, state: string, uid: integer, user: string, inner_pid: integer?}?
 function core.process_facts(pid) end
 
 --- What the path of a process's control group tells of who started it.

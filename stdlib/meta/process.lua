@@ -10,7 +10,7 @@
 --- @field uid integer
 --- @field user string
 --- @field inner_pid integer the PID inside its own PID namespace
---- @field facts ulp.Facts all of these at once, from one look
+--- @field facts table all of these at once, from one look
 --- @field start_time integer clock ticks since boot; with the PID it names a process for good
 --- @field alive boolean
 --- @field unit string? systemd's unit
