@@ -23,7 +23,8 @@ function M.first_command(case, options)
   local c <close> = t.target(table.move(case, 1, #case, 1, request))
   local p <close> = assert(ulp.attach(c.pid))
   local fix, name = t.patch "dozens_13", table.concat(case, " ")
-  local apply = options.apply or {timeout = 20}
+  -- A long limit: on a loaded machine a good moment may come late, and being late is no harm.
+  local apply = options.apply or {timeout = 60}
   local seen = options.seen or function() end
   M.look(c, 12)
   for round = 1, options.rounds or 5 do
