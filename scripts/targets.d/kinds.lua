@@ -33,7 +33,7 @@ end
 
 local plain, tells = answers("dozen", "%d\n"), answers("tell", "dozen=%d.")
 local function computes(c, number)
-  c:ask("tell", "wrong=0 registers=0")
+  c:ask("tell", "wrong=0 registers=0 idle=%d+ dozen=%d+%.", {pattern = true}) -- the rest of this answer must not stay
   tells(c, number)
 end
 
