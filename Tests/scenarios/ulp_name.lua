@@ -1,31 +1,14 @@
 -- timeout: 60
 -- Under the name `ulp` the program takes SUSE's options, prints its lines and returns its exit statuses.
 local t = require "ulp.scenario"
-local core = require "ulp.core"
+local named = t.shared "named"
+local ulp = named.ulp
 
-local directory = assert(core.make_temporary_directory "ulpsh-name-")
-local _ <close> = setmetatable({}, {__close = function() core.remove_tree(directory) end})
-
---- A program under another name.
-local function named(name, program)
-  local path = directory .. "/" .. name
-  local link <close> = t.spawn {"/bin/ln", "-sf", program, path}
-  link:expect_exit(0)
-  return path
-end
-
---- Runs ulpsh under another name; its output after it ended with the status.
-local function run(name, status, ...)
-  local tool <close> = t.spawn {named(name, core.executable_path), timeout = 20, ...}
-  tool:expect_exit(status)
-  return tool:drain()
-end
-
-local function ulp(status, ...) return run("ulp", status, ...) end
+local function run(name, status, ...) return named.run(name, status, {...}) end
 
 -- The program under a name of its own: a wildcard must not reach the processes of other scenarios.
-local comm = "serv" .. directory:sub(-6)
-local c <close> = t.spawn {named(comm, t.path "numserv"), preload = true}
+local comm = "serv" .. t.directory():sub(-6)
+local c <close> = t.spawn {named.link(comm, t.path "numserv"), preload = true}
 c:expect "ready\n"
 local fix, other, pid = t.patch "dozens_13", t.patch "version_1", tostring(c.pid)
 

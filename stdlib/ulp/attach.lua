@@ -123,7 +123,12 @@ function M.attach(which)
     return nil, raise.new("process.not_found", "no process satisfies the predicate")
   end
   if type(which) == "string" and not which:match "^%d+$" then return by_name(which) end
-  return core.attach(math.tointeger(which) or which)
+  local pid = math.tointeger(tonumber(which) or which)
+  -- Numbers beyond pid_t would be cut to those of other processes.
+  if not pid and type(which) == "string" or pid and (pid < 1 or pid > 0x7fffffff) then
+    return nil, raise.new("process.not_found", ("there is no process %s"):format(which))
+  end
+  return core.attach(pid or which)
 end
 
 return M

@@ -55,12 +55,15 @@ M.packer = {
   run = function(program, given, operand)
     if not operand then return "a description is missing" end
     local container, err = require "ulp".pack(operand, {container = given.livepatch, target = given.target})
-    if container then return 0 end
+    if container then
+      program:warn("live patch '%s' packed successfully", container.path)
+      return 0
+    end
     for _, mistake in ipairs(err.mistakes or {err}) do
       if mistake.line and mistake.column then
         io.stdout:write(diagnostic(mistake))
       else
-        program:failure(mistake)
+        program:problem(mistake)
       end
     end
     program:warn("error packing '%s'", operand)
@@ -76,8 +79,12 @@ M.post = {
   run = function(program, _, operand)
     if not operand then return "a file is missing" end
     local result, err = require "ulp".post(operand)
-    if result then return 0 end
-    program:failure(err)
+    if result then
+      for _, one in ipairs(result.skipped) do program:debug("left alone at 0x%x: %s", one.address, one.reason) end
+      for _, text in ipairs(result.warnings) do program:warn("%s", text) end
+      return 0
+    end
+    program:problem(err)
     return 1
   end,
 }
@@ -107,10 +114,15 @@ M.extract = {
   },
   run = function(program, given, operand)
     if not operand then return "a file is missing" end
-    local done, err = require "ulp".extract(operand, {output = given.output or "out.json", debuginfo = given.debuginfo})
-    if done then return 0 end
-    program:failure(err)
-    return 1
+    local output = given.output or "out.json"
+    local file = output ~= "-" and output or nil
+    local extract, err = require "ulp".extract(operand, {output = file, debuginfo = given.debuginfo})
+    if not extract then
+      program:problem(err)
+      return 1
+    end
+    if not file then io.stdout:write(require "ulp.extract".json(extract)) end
+    return 0
   end,
 }
 

@@ -174,7 +174,7 @@ M.set_patchable = {
       local result, err = require "ulp".try_set_patchable(p, enable)
       if not result then
         program:failure(err)
-      elseif not program.quiet then
+      elseif result.state == "done" and not program.quiet then
         io.stderr:write(("Process %s (pid: %d): livepatching is now %s.\n"):format(
           require "ulp.render.pretty".clean(p.comm), p.pid, enable and "enabled" or "disabled"))
       end

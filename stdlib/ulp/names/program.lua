@@ -36,6 +36,13 @@ function Program:debug(format, ...)
   if self.verbose then self:warn(format, ...) end
 end
 
+--- Says what an error is.
+function Program:problem(err)
+  local failure = require "ulp.error".from(err)
+  self:warn("%s", failure.message)
+  if failure.hint then self:debug("%s", failure.hint) end
+end
+
 --- Says what an error is, the words of SUSE's number first, for scripts that look for them.
 function Program:failure(err)
   local failure = require "ulp.error".from(err)
@@ -55,9 +62,9 @@ local order = {"trigger", "patches", "check", "dump", "packer", "post", "message
 local common = {
   {long = "verbose", short = "v", help = "say more"},
   {long = "quiet", short = "q", help = "say less"},
-  {long = "help", short = "?", help = "print this help"},
-  {long = "usage", help = "print a short usage message"},
-  {long = "version", short = "V", help = "print the version"},
+  {long = "help", short = "?", final = true, help = "print this help"},
+  {long = "usage", final = true, help = "print a short usage message"},
+  {long = "version", short = "V", final = true, help = "print the version"},
 }
 
 --- @return ulp.names.Command
@@ -68,7 +75,8 @@ local function command_of(name) return require(places[name])[name] end
 --- @return ulp.names.Option[]
 function M.options_of(name) return command_of(name).options end
 
---- The options of a command, or of all when none is known yet: options may come before the command.
+--- The options of a command, or of all: options may come before the command, and each command takes those of the others
+--- without doing anything about them, as SUSE's tool does that reads all of them in one place.
 local function declared(name)
   local list, seen = {}, {}
   local function add(more)
@@ -84,21 +92,35 @@ local function declared(name)
   return list
 end
 
-local function usage_line(name)
+local function operand_of(name)
   local operand = name and command_of(name).operand
-  local last = name and (operand and " [" .. operand .. "]" or "") or " [ARG]"
-  return ("Usage: ulp %s [OPTION...]%s"):format(name or "COMMAND", last)
+  return name and (operand and "[" .. operand .. "]") or "[ARG]"
+end
+
+local function usage_line(name)
+  return ("Usage: ulp %s [OPTION...] %s"):format(name or "COMMAND", operand_of(name) or ""):gsub(" $", "")
+end
+
+--- The form of a command line with every option, in lines of less than 80 columns.
+local function long_usage(name)
+  local words, lines = options.usage(name and declared(name) or common), {"Usage: ulp " .. (name or "COMMAND [OPTION...]")}
+  words[#words + 1] = operand_of(name)
+  for _, word in ipairs(words) do
+    local whole = lines[#lines] .. " " .. word
+    if #whole < 80 then lines[#lines] = whole else lines[#lines + 1] = (" "):rep(12) .. word end
+  end
+  return table.concat(lines, "\n")
 end
 
 local function help(name)
   local lines = {usage_line(name)}
   if name then
-    lines[#lines + 1] = command_of(name).summary
+    lines[2] = command_of(name).summary .. "\n\nOptions:\n" .. options.help(declared(name))
   else
-    lines[#lines + 1] = "Live patching of running processes.\n\nCommands:"
+    lines[2] = "Live patching of running processes.\n\nCommands:"
     for _, each in ipairs(order) do lines[#lines + 1] = ("  %-14s %s"):format(each, command_of(each).summary) end
+    lines[#lines + 1] = "\nOptions:\n" .. options.help(common) .. "\n\n`ulp COMMAND --help' lists those of a command."
   end
-  lines[#lines + 1] = "\nOptions:\n" .. options.help(declared(name))
   io.stdout:write(table.concat(lines, "\n"), "\n")
   return 0
 end
@@ -109,31 +131,37 @@ local function usage(name, text)
   return usage_status
 end
 
---- The command among the words: the first that is neither option nor an option's value.
+--- The command among the words, the first that is neither option nor an option's value; and the words as it reads them.
+--- Which words are values depends on the command, which may come after them.
 local function find_command(words)
+  for _, word in ipairs(words) do
+    if places[word] then
+      local read = options.read(declared(word), words, declared)
+      if read and (read.operands[1] == word or read.is_final) then return word, read end
+    end
+  end
   local read, mistake = options.read(declared(), words)
-  if not read then return nil, mistake end
-  return read.operands[1] or false, nil, read.given
+  return nil, read, mistake
 end
 
 --- Runs the program. The executable calls this for the name `ulp`.
 --- @param words string[]
 --- @return integer status
 function M.main(words)
-  local name, mistake, given = find_command(words)
-  if mistake then return usage(nil, mistake) end
+  local name, read, mistake = find_command(words)
+  if not read then return usage(nil, mistake) end
+  local given, first = read.given, read.operands[1]
   if given.version then
     io.stdout:write("libpulp ", core.version, "\n")
     return 0
   end
-  if name and not places[name] then return usage(nil, ("invalid command '%s'"):format(name)) end
-  if given.help then return help(name or nil) end
+  if given.help then return help(name) end
   if given.usage then
-    io.stdout:write(usage_line(name or nil), "\n")
+    io.stdout:write(long_usage(name), "\n")
     return 0
   end
-  if not name then return usage(nil, "a command is missing") end
-  return M.run(name, words)
+  if name then return M.run(name, words) end
+  return usage(nil, first and ("invalid command '%s'"):format(first) or "a command is missing")
 end
 
 --- Runs one command with words that hold its name among them.
@@ -142,12 +170,16 @@ end
 --- @return integer status
 function M.run(name, words)
   local command = command_of(name)
-  local read, mistake = options.read(declared(name), words)
+  local read, mistake = options.read(declared(name), words, declared)
   if not read then return usage(name, mistake) end
   if #read.operands > 2 then return usage(name, "too many arguments") end
   if read.operands[2] and not command.operand then return usage(name, "too many arguments") end
   if read.given.verbose and read.given.quiet then return usage(name, "options -v and -q exclude each other") end
   local program = setmetatable({verbose = read.given.verbose or false, quiet = read.given.quiet or false}, Program)
+  for _, option in ipairs(read.foreign) do
+    program:warn("option '--%s' means nothing to '%s'", option.long, name)
+    read.given[option.long] = nil
+  end
   local cli = require "ulp.cli"
   local done, status, trace = cli.try(command.run, program, read.given, read.operands[2])
   if done then

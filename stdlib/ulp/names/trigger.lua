@@ -128,6 +128,7 @@ function trigger.run(program, given, operand)
     return 1
   end
   local jobs, status = jobs_of(given, operand), 0
+  if #jobs == 0 then program:warn("no live patch matches '%s'", operand) end
   local patched, skipped, failed = 0, 0, 0
   local shape = {summarize = not given["disable-summarization"], colour = coloured(given.color)}
   selection.each(program, given, function(p)

@@ -122,7 +122,8 @@ function M.dump(record, options)
     for _, unit in ipairs(options.revert and {} or record.units) do
       add("** old_fname: %s", clean(unit.old_name))
       add("** new_fname: %s", clean(unit.new_name))
-      add("** old_faddr: 0x%x", unit.old_address)
+      -- What %p of printf(3) makes of it.
+      add("** old_faddr: %s", unit.old_address == 0 and "(nil)" or ("0x%x"):format(unit.old_address))
       add("")
     end
   end
