@@ -97,11 +97,20 @@ static int stays_suspended(pid_t tid) {
   return 0;
 }
 
+/* Before a stopped thread goes on: by the time it runs, its interrupted call must be one that it may make. */
+static void spare_restart(pid_t tid) {
+  struct user_regs_struct registers;
+  if (syscall(SYS_ptrace, PTRACE_GETREGS, tid, NULL, &registers) >= 0 && ul_spare_restart(tid, &registers))
+    ul_set_registers(tid, &registers);
+}
+
 long ul_continue(pid_t tid, int signal) {
+  spare_restart(tid);
   return request(stays_suspended(tid) ? PTRACE_SYSCALL : PTRACE_CONT, tid, NULL, (void *)(long)signal);
 }
 
 long ul_continue_to_system_call(pid_t tid, int signal) {
+  spare_restart(tid);
   if (!stays_suspended(tid)) {
     long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
     if (result < 0) return result;
@@ -111,6 +120,7 @@ long ul_continue_to_system_call(pid_t tid, int signal) {
 
 /* Detaching takes all options back. */
 long ul_detach(pid_t tid, int signal) {
+  spare_restart(tid);
   long result = request(PTRACE_DETACH, tid, NULL, (void *)(long)signal);
   if (ul_is_seccomp_suspended(tid)) suspended.tid = 0;
   return result;

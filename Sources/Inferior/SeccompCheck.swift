@@ -108,83 +108,8 @@ struct SeccompFilter {
 
   init(_ program: [UInt64]) { self.program = program }
 
-  func allows(_ call: SeccompCheck.Call) -> Bool {
-    let action = run(call) & 0xffff_0000
-    return action == 0x7fff_0000 || action == 0x7ffc_0000  // SECCOMP_RET_ALLOW, SECCOMP_RET_LOG
-  }
+  func allows(_ call: SeccompCheck.Call) -> Bool { ul_seccomp_allows(run(call)) != 0 }
 
-  private func load(_ offset: UInt32, _ call: SeccompCheck.Call) -> UInt32 {
-    switch offset {
-    case 0: return call.number
-    case 4: return 0xc000_003e  // AUDIT_ARCH_X86_64
-    case 16..<64:
-      let argument = call.arguments[Int(offset - 16) / 8]
-      return UInt32(truncatingIfNeeded: offset % 8 == 0 ? argument : argument >> 32)
-    default: return 0
-    }
-  }
-
-  /// The program's result. Programs only jump forwards, so it ends.
-  func run(_ call: SeccompCheck.Call) -> UInt32 {
-    var accumulator: UInt32 = 0
-    var index: UInt32 = 0
-    var scratch = [UInt32](repeating: 0, count: 16)
-    var position = 0
-    while position < program.count {
-      let word = program[position]
-      let code = UInt16(truncatingIfNeeded: word)
-      let onTrue = Int((word >> 16) & 0xff)
-      let onFalse = Int((word >> 24) & 0xff)
-      let k = UInt32(truncatingIfNeeded: word >> 32)
-      position += 1
-      let operand = code & 0x08 != 0 ? index : k
-      switch code & 0x07 {
-      case 0x00: accumulator = code & 0xe0 == 0x20 ? load(k, call) : constant(code, k, scratch)  // LD
-      case 0x01: index = constant(code, k, scratch)  // LDX
-      case 0x02: scratch[Int(k & 15)] = accumulator  // ST
-      case 0x03: scratch[Int(k & 15)] = index  // STX
-      case 0x04: accumulator = SeccompFilter.compute(code & 0xf0, accumulator, operand)  // ALU
-      case 0x05: position += code & 0xf0 == 0 ? Int(k) : SeccompFilter.test(code & 0xf0, accumulator, operand) ? onTrue : onFalse  // JMP
-      case 0x06: return code & 0x18 == 0x10 ? accumulator : k  // RET
-      default: if code & 0xf8 == 0x80 { accumulator = index } else { index = accumulator }  // TXA, TAX
-      }
-    }
-    return 0
-  }
-
-  /// What the modes give that do not look at the call: BPF_MEM, BPF_LEN (the size of struct seccomp_data), BPF_IMM.
-  private func constant(_ code: UInt16, _ k: UInt32, _ scratch: [UInt32]) -> UInt32 {
-    switch code & 0xe0 {
-    case 0x60: scratch[Int(k & 15)]
-    case 0x80: 64
-    default: k
-    }
-  }
-
-  private static func compute(_ operation: UInt16, _ left: UInt32, _ right: UInt32) -> UInt32 {
-    switch operation {
-    case 0x00: return left &+ right
-    case 0x10: return left &- right
-    case 0x20: return left &* right
-    case 0x30: return right == 0 ? 0 : left / right
-    case 0x40: return left | right
-    case 0x50: return left & right
-    case 0x60: return left << (right & 31)
-    case 0x70: return left >> (right & 31)
-    case 0x80: return 0 &- left
-    case 0x90: return right == 0 ? 0 : left % right
-    case 0xa0: return left ^ right
-    default: return left
-    }
-  }
-
-  private static func test(_ operation: UInt16, _ left: UInt32, _ right: UInt32) -> Bool {
-    switch operation {
-    case 0x10: return left == right
-    case 0x20: return left > right
-    case 0x30: return left >= right
-    case 0x40: return left & right != 0
-    default: return false
-    }
-  }
+  /// The program's result; none where it has no end counts as KILL.
+  func run(_ call: SeccompCheck.Call) -> UInt32 { ul_seccomp_answer(program, program.count, call.number, call.arguments) }
 }

@@ -206,10 +206,13 @@ extension ThreadShot {
   /// Registers that a stop may deliberately change: to repeat a system call (rax, rip, orig_rax; r10 is a timeout), or to
   /// move a thread out of a detour (rip).
   static let changeable: Set<String> = ["rip", "rax", "orig_rax", "r10"]
+  /// Those, and the arguments of a call that is repeated in place of restart_syscall(2): what is left of a sleep or a timeout.
+  static let changeableInRestart: Set<String> = changeable.union(["rdi", "rdx"])
 
   /// What was done to the registers of a stopped thread must be one of the deliberate changes.
   func checkIntent(_ tid: pid_t, _ intended: user_regs_struct, to receipt: Receipt) {
-    for (found, wanted) in zip(ThreadShot.named(registers), ThreadShot.named(intended)) where !ThreadShot.changeable.contains(found.name) {
+    let changeable = SystemCallRestart(Registers(registers)) == .restartBlock ? ThreadShot.changeableInRestart : ThreadShot.changeable
+    for (found, wanted) in zip(ThreadShot.named(registers), ThreadShot.named(intended)) where !changeable.contains(found.name) {
       receipt.differ(tid, found.name, hex(found.value), hex(wanted.value))
     }
   }

@@ -137,6 +137,7 @@ extension TraceSession {
     }
     var registers = Registers()
     guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
+    let isSpared = ul_spare_restart(tid, &registers.raw) != 0
     guard let kind = kind(of: status, tid) else {
       // Sent by somebody (kill, sigqueue), not raised by what the callee did: it is the program's, as it would be without us.
       tracees[index].state = .stopped
@@ -146,7 +147,7 @@ extension TraceSession {
     tracees[index].state = .stopped
     tracees[index].signal = 0
     tracees[index].registers = registers
-    tracees[index].registersChanged = false
+    tracees[index].registersChanged = isSpared
     switch judge(CallEvent(kind: kind, registers: registers)) {
     case .goOn:
       if isCall && isFollowed(tid) && !isInterrupted {

@@ -195,15 +195,23 @@ public struct TraceSession: ~Copyable {
   // MARK: - Interrupted system calls
 
   /// A plain EINTR that only our stop caused is turned into a repetition, at once: should we die during the stop, the program
-  /// does not see it. If a signal reaches the thread before it goes on, the kernel makes an EINTR of it again. The second time in one session only the rest of the timeout is waited.
+  /// does not see it. If a signal reaches the thread before it goes on, the kernel makes an EINTR of it again. The second time in
+  /// one session only the rest of the timeout is waited. The same is done about a call that the kernel would go on with by
+  /// restart_syscall(2), where a filter forbids that.
   private mutating func repeatInterruptedCall(_ index: Int) {
     let registers = tracees[index].registers
-    guard SystemCallRestart(registers) == .interrupted else { return }
     let tid = tracees[index].tid
-    var changed = registers.restartedUnlessHandled()
+    var changed: Registers
+    switch SystemCallRestart(registers) {
+    case .interrupted: changed = registers.restartedUnlessHandled()
+    case .restartBlock:
+      changed = registers
+      guard ul_spare_restart(tid, &changed.raw) != 0 else { return }
+    default: return
+    }
     if let restart = TimedRestart(registers, after: timedRestarts[tid]) {
       timedRestarts[tid] = restart
-      changed.raw.r10 = restart.timeout
+      changed.raw[keyPath: restart.place] = restart.timeout
     }
     tracees[index].registers = changed
     tracees[index].registersChanged = ul_set_registers(tid, &changed.raw) < 0

@@ -65,6 +65,9 @@ private func stopped(in number: Int64, with result: Int64) -> Registers {
 
   @Test func onlyTimeoutsInARegisterAreKnown() {
     for number: Int64 in [232, 281] { #expect(restart(stopped(in: number, with: -4))?.timeout == 1001) }
+    var poll = stopped(in: 7, with: -514)
+    poll.raw.rdx = 500
+    #expect(restart(poll)?.timeout == 501)
     for number: Int64 in [441, 220, 128, 0, -1] { #expect(restart(stopped(in: number, with: -4)) == nil) }
   }
 

@@ -13,11 +13,12 @@ local fix = t.cc {as = "fix.so", target = library, units = {dozen = "dozen_2"}, 
 
 local milliseconds = 2000
 local timed = {
-  poll = "0 0", ppoll = "0 0", select = "0 0", pselect = "0 0", epoll_wait = "0 0", epoll_pwait = "0 0", nanosleep = "0 0",
-  clock_nanosleep = "0 0", clock_nanosleep_until = "0 0", futex = "-1 ETIMEDOUT", futex_until = "-1 ETIMEDOUT",
-  cond_timedwait = "-1 ETIMEDOUT", sem_timedwait = "-1 ETIMEDOUT", semtimedop = "-1 EAGAIN", sigtimedwait = "-1 EAGAIN",
-  io_getevents = "0 0", mq_timedreceive = "-1 ETIMEDOUT", recv_timed = "-1 EAGAIN", read_timed = "-1 EAGAIN",
-  send_timed = "-1 EAGAIN", accept_timed = "-1 EAGAIN", connect_timed = "-1 EAGAIN", read_timerfd = "8 0",
+  poll = "0 0", ppoll = "0 0", select = "0 0", pselect = "0 0", epoll_wait = "0 0", epoll_pwait = "0 0",
+  nanosleep = "0 0", nanosleep_rest = "0 0", clock_nanosleep = "0 0", clock_nanosleep_rest = "0 0",
+  clock_nanosleep_until = "0 0", futex = "-1 ETIMEDOUT", futex_until = "-1 ETIMEDOUT", cond_timedwait = "-1 ETIMEDOUT",
+  sem_timedwait = "-1 ETIMEDOUT", semtimedop = "-1 EAGAIN", sigtimedwait = "-1 EAGAIN", io_getevents = "0 0",
+  mq_timedreceive = "-1 ETIMEDOUT", recv_timed = "-1 EAGAIN", read_timed = "-1 EAGAIN", send_timed = "-1 EAGAIN",
+  accept_timed = "-1 EAGAIN", connect_timed = "-1 EAGAIN", read_timerfd = "8 0",
 }
 -- The kernel knows the end of the others. These answer EINTR to every stop and are issued again for their whole time, as nothing
 -- in the program may be changed: each is over after its time since the last stop at the latest.

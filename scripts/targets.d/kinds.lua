@@ -86,6 +86,9 @@ add("small stack", {"coroutine"}, answers("dozen", "%d damage=0.\n"))
 for _, mode in ipairs {"none", "fresh", "mdwe", "dumpable", "locked", "space", "size", "procs", "allowed", "nobody"} do
   add(mode, {"hard", mode}, tells)
 end
+for _, call in ipairs {"nanosleep", "poll"} do
+  add(call .. ", no restart_syscall", {"idle", call, "300", "no-restart"}, plain)
+end
 for _, mode in ipairs {"seccomp-exec", "seccomp-open", "lacks-openat", "lacks-mprotect", "lacks-pread64"} do
   add(mode, {"hard", mode}, tells, {code = "seccomp.forbidden"})
 end

@@ -87,6 +87,15 @@ int ul_is_seccomp_suspended(pid_t tid);
 
 /* One classic BPF filter of the thread (PTRACE_SECCOMP_GET_FILTER); returns the number of 8-byte instructions. */
 long ul_get_seccomp_filter(pid_t tid, unsigned index, void *_Nullable buffer, size_t capacity);
+/* What a filter of `count` instructions (each a struct sock_filter) answers to a system call with six arguments
+ * (SECCOMP_RET_*, seccomp(2)), and whether that lets the call pass. */
+uint32_t ul_seccomp_answer(const uint64_t *_Nonnull program, size_t count, uint32_t number, const uint64_t *_Nonnull arguments);
+int ul_seccomp_allows(uint32_t answer);
+/* A thread that was stopped in nanosleep, clock_nanosleep, poll or a timed futex goes on by restart_syscall(2), which hardly
+ * an author of filters thinks of: with one that forbids it, the mere stop would end the program. 1 when `registers` are those
+ * of such a thread, and then they are changed: it issues its own call again. A sleep that tells the rest goes on with that;
+ * other timeouts begin again, as nobody tells how much is left of them. Continuing a thread by what is above does this by itself. */
+int ul_spare_restart(pid_t tid, struct user_regs_struct *registers);
 long ul_poke(pid_t tid, uint64_t address, uint64_t word);
 /* 1 when a signal that the thread does not block waits for it or for its process (PTRACE_PEEKSIGINFO). */
 int ul_has_pending_signal(pid_t tid);

@@ -78,6 +78,8 @@ extension Registers {
 /// A timed call that was issued again in this session, so that a second restart waits only for the rest.
 struct TimedRestart {
   let systemCall: Int
+  /// The register that has the timeout.
+  let place: any WritableKeyPath<user_regs_struct, UInt64> & Sendable
   let programCounter, stackPointer: UInt64
   /// What the call was given as its timeout, milliseconds: never what the program itself would give it, so that a call of
   /// the program's own at the same place is told from ours.
@@ -85,13 +87,17 @@ struct TimedRestart {
   /// When it is to end, CLOCK_MONOTONIC nanoseconds.
   let end: UInt64
 
-  /// The restart of a call with a timeout in a register; nil for others. epoll_wait and epoll_pwait carry theirs
-  /// (milliseconds) in r10; the others keep it in memory, which is not ours to change.
+  /// Where a call has its timeout in milliseconds: epoll_wait and epoll_pwait in r10, poll in rdx. The others keep theirs in
+  /// memory, which is not ours to change.
+  static let places: [Int: any WritableKeyPath<user_regs_struct, UInt64> & Sendable] = [232: \.r10, 281: \.r10, 7: \.rdx]
+
+  /// The restart of a call with a timeout in a register; nil for others.
   init?(_ registers: Registers, after earlier: TimedRestart?, now: UInt64 = Deadline.now) {
-    guard let number = registers.systemCall, number == 232 || number == 281 else { return nil }
-    let given = Int32(truncatingIfNeeded: registers.raw.r10)
+    guard let number = registers.systemCall, let place = TimedRestart.places[number] else { return nil }
+    let given = Int32(truncatingIfNeeded: registers.raw[keyPath: place])
     guard given > 0, given < Int32.max else { return nil }
     systemCall = number
+    self.place = place
     programCounter = registers.programCounter
     stackPointer = registers.stackPointer
     if let earlier, earlier.isCalled(by: registers) {
@@ -105,6 +111,6 @@ struct TimedRestart {
 
   private func isCalled(by registers: Registers) -> Bool {
     systemCall == registers.systemCall && programCounter == registers.programCounter && stackPointer == registers.stackPointer
-      && timeout == UInt64(UInt32(truncatingIfNeeded: registers.raw.r10))
+      && timeout == UInt64(UInt32(truncatingIfNeeded: registers.raw[keyPath: place]))
   }
 }

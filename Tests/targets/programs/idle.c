@@ -1,6 +1,7 @@
 /* Blocks its main thread again and again in one system call and tells what each wait returned and how long it took.
  *
- * usage: idle read|accept|poll|epoll_wait|nanosleep|futex [MILLISECONDS]
+ * usage: idle read|accept|poll|epoll_wait|nanosleep|futex [MILLISECONDS [no-restart]]
+ * no-restart: under a filter that ends the process for restart_syscall(2).
  * A helper thread reads stdin: "dozen" answers with the number, "poke" ends a wait of read or accept, "report" tells the
  * waits since the last report: how many, how many with EINTR or another error, how many ended early, the longest. */
 #include <errno.h>
@@ -17,6 +18,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "no_restart.h"
 
 int dozen(void);
 
@@ -69,6 +72,7 @@ int main(int argc, char **argv) {
   pthread_t helper;
   socklen_t length = sizeof address;
   setvbuf(stdout, NULL, _IONBF, 0);
+  if (argc > 3 && forbid_restart_syscall()) return 2;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   listener = socket(AF_INET, SOCK_STREAM, 0);
   epoll = epoll_create1(0);

@@ -1,7 +1,8 @@
 /* One thread for each system call that waits. On "go" all of them wait once: some until a time is over, some until "end" gives
  * them what they wait for. "tell" answers with a line for each: name, thread, result, error and milliseconds.
  *
- * usage: restarts MILLISECONDS */
+ * usage: restarts MILLISECONDS DIRECTORY [no-restart]
+ * no-restart: under a filter that ends the process for restart_syscall(2). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "no_restart.h"
 
 int dozen(void);
 
@@ -109,9 +112,17 @@ static long do_nanosleep(void) {
   struct timespec wait = span();
   return nanosleep(&wait, NULL);
 }
+static long do_nanosleep_rest(void) {
+  struct timespec wait = span(), rest;
+  return nanosleep(&wait, &rest);
+}
 static long do_clock_nanosleep(void) {
   struct timespec wait = span();
   return error_of(clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL));
+}
+static long do_clock_nanosleep_rest(void) {
+  struct timespec wait = span(), rest;
+  return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &wait, &rest);
 }
 static long do_clock_nanosleep_until(void) {
   struct timespec end = until(CLOCK_REALTIME);
@@ -228,8 +239,8 @@ static struct call {
 } calls[] = {
 #define CALL(call) {.name = #call, .wait = do_##call}
   CALL(poll), CALL(ppoll), CALL(select), CALL(pselect), CALL(epoll_wait), CALL(epoll_pwait), CALL(nanosleep),
-  CALL(clock_nanosleep), CALL(clock_nanosleep_until), CALL(futex), CALL(futex_until), CALL(cond_timedwait), CALL(sem_timedwait),
-  CALL(semtimedop), CALL(sigtimedwait), CALL(io_getevents), CALL(mq_timedreceive), CALL(recv_timed), CALL(read_timed),
+  CALL(nanosleep_rest), CALL(clock_nanosleep), CALL(clock_nanosleep_rest), CALL(clock_nanosleep_until), CALL(futex),
+  CALL(futex_until), CALL(cond_timedwait), CALL(sem_timedwait), CALL(semtimedop), CALL(sigtimedwait), CALL(io_getevents), CALL(mq_timedreceive), CALL(recv_timed), CALL(read_timed),
   CALL(send_timed), CALL(accept_timed), CALL(connect_timed), CALL(read_timerfd), CALL(read_pipe), CALL(write_pipe),
   CALL(read_terminal), CALL(recv), CALL(accept), CALL(wait4), CALL(waitid), CALL(flock), CALL(fcntl_lock), CALL(semop), CALL(msgrcv),
   CALL(msgsnd), CALL(read_eventfd), CALL(futex_wait), CALL(sem_wait), CALL(open_fifo), CALL(sigwaitinfo), CALL(sigsuspend),
@@ -362,7 +373,8 @@ static void on_usr1(int unused) { (void)unused; }
 int main(int argc, char **argv) {
   char word[64];
   sigset_t waited = only(SIGRTMAX);
-  if (argc != 3) return 2;
+  if (argc < 3) return 2;
+  must(argc == 3 || !forbid_restart_syscall(), "filter");
   ms = atol(argv[1]);
   setvbuf(stdout, NULL, _IONBF, 0);
   sigaddset(&waited, SIGRTMIN + 3);
