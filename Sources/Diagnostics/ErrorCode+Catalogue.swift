@@ -12,6 +12,8 @@ extension ErrorCode {
     "process.traced", "another tracer holds the process", hint: "detach the tracer (gdb: `detach`) and try again")
   public static let processStopped = ErrorCode(
     "process.stopped", "the process is stopped by a signal", hint: "resume it with `kill -CONT PID` and try again")
+  public static let processFrozen = ErrorCode(
+    "process.frozen", "the process's control group is frozen, so that nothing in it can run", hint: "thaw the group and try again")
   public static let processZombie = ErrorCode(
     "process.zombie", "the process has ended and waits for its parent", hint: "nothing is left to patch")
   public static let processWordSize = ErrorCode(
@@ -210,7 +212,7 @@ extension ErrorCode {
 
   /// Every code, in the order of the manual.
   public static let all: [ErrorCode] = [
-    processNotFound, processGone, processPermission, processTraced, processStopped, processZombie, processWordSize,
+    processNotFound, processGone, processPermission, processTraced, processStopped, processFrozen, processZombie, processWordSize,
     processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
     seccompStrict, seccompForbidden, seccompUnknown, seccompPermission,
     memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callBusy, callUnknownFunction, receiptDiffers,

@@ -172,7 +172,8 @@ public final class LaunchedProcess {
   public static func adoptOrphans() { _ = linux_adopt_orphans() }
 
   /// Kills and collects every child of ours that is not among `known`; returns how many of them were alive. Those that were
-  /// killed with their group a moment ago are given the time to end.
+  /// killed with their group a moment ago are given the time to end; one that cannot be killed (a control group has frozen it)
+  /// is left after two seconds.
   public static func killOrphans(known: Set<Int32>) -> Int {
     let orphans = everyProcess().filter { !known.contains($0) && parent(of: $0) == getpid() }
     let alive = orphans.filter { waitpid($0, nil, WNOHANG) == 0 }
@@ -180,8 +181,11 @@ public final class LaunchedProcess {
     var killed = 0
     for pid in alive where waitpid(pid, nil, WNOHANG) == 0 {
       Glibc.kill(pid, SIGKILL)
-      waitpid(pid, nil, 0)
       killed += 1
+    }
+    let deadline = now() + 2
+    for pid in alive {
+      while waitpid(pid, nil, WNOHANG) == 0 && now() < deadline { usleep(1000) }
     }
     return killed
   }

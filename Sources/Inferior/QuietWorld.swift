@@ -4,9 +4,12 @@ import Tracing
 
 /// For calls that run while every other thread stands still, as SUSE's runtime expects it.
 extension TargetProcess {
-  /// Fails with `process.traced`, `process.stopped`, `process.shadow_stack`: nothing can be called in such a process.
-  public func checkTraceable() throws(CodedError) {
-    let facts = try self.facts()
+  /// Fails with `process.traced`, `process.stopped`, `process.shadow_stack`, `process.frozen`: nothing can be called in such a
+  /// process.
+  public func checkTraceable() throws(CodedError) { try checkTraceable(facts()) }
+
+  /// The same by facts that were read just now.
+  public func checkTraceable(_ facts: ProcessFacts) throws(CodedError) {
     if facts.tracer != 0 { throw .traced(pid, by: facts.tracer) }
     guard facts.state != "T" else {
       throw CodedError(.processStopped, "process \(pid) (\(facts.comm)) is stopped", data: ["pid": .integer(Int64(pid))])
@@ -14,6 +17,7 @@ extension TargetProcess {
     if facts.usesShadowStack {
       throw CodedError(.processShadowStack, "process \(pid) runs with shadow stacks", data: ["pid": .integer(Int64(pid))])
     }
+    try checkThawed()
   }
 
   /// Reads before a stop what is needed in it: where the allocator and the loader are, and unwind information of what threads

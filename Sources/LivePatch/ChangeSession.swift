@@ -29,19 +29,11 @@ final class ChangeSession {
   private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
 
   /// Fails with `process.stopped`, `process.traced`, `operation.busy`, `process.permission`, `process.gone`,
-  /// `process.shadow_stack`.
+  /// `process.shadow_stack`, `process.frozen`.
   init(_ runtime: PulpRuntime) throws(CodedError) {
     process = runtime.process
     self.runtime = runtime
-    let facts = try ChangeSession.factsAfterOurselves(process)
-    if facts.tracer != 0 { throw .traced(process.pid, by: facts.tracer) }
-    guard facts.state != "T" else {
-      throw CodedError(
-        .processStopped, "process \(process.pid) (\(facts.comm)) is stopped", data: ["pid": .integer(Int64(process.pid))])
-    }
-    if facts.usesShadowStack {
-      throw CodedError(.processShadowStack, "process \(process.pid) runs with shadow stacks", data: ["pid": .integer(Int64(process.pid))])
-    }
+    try process.checkTraceable(ChangeSession.factsAfterOurselves(process))
     sequence = Deadline.now
     let trace = try TraceSession(process.memory)
     receipt = trace.receipt
@@ -93,6 +85,16 @@ final class ChangeSession {
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
     maxCarrier: UInt64? = nil, callee: Callee = .any, makesMemoryFile: Bool = false
+  ) throws(CodedError) -> Answer {
+    do throws(CodedError) {
+      return try callUnexplained(
+        function, arguments, until: deadline, on: wanted, maxCarrier: maxCarrier, callee: callee, makesMemoryFile: makesMemoryFile)
+    } catch { throw process.explained(error) }
+  }
+
+  private func callUnexplained(
+    _ function: UInt64, _ arguments: [UInt64], until deadline: Deadline, on wanted: pid_t?, maxCarrier: UInt64?, callee: Callee,
+    makesMemoryFile: Bool
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
@@ -168,7 +170,8 @@ final class ChangeSession {
   func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
     let site = runtime.callSite
     while true {
-      let world = try trace.stopWorld(until: deadline, urgently: true)
+      let world: WorldStop
+      do throws(CodedError) { world = try trace.stopWorld(until: deadline, urgently: true) } catch { throw process.explained(error) }
       var isReturning = false
       trace.forEachStopped { _, registers in
         if site.isInside(registers) { isReturning = true }
