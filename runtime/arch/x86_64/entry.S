@@ -39,6 +39,20 @@
         .size   \name\()_body, . - \name\()_body
         .endm
 
+# An entry that answers from memory makes no system call: SUSE's tool may ask a thread that seccomp(2) has left nothing but
+# read and write. Only after a call that was ended in its middle there is a signal mask to give back.
+        .macro ANSWER name, body
+        .type   \name\()_body, @function
+\name\()_body:
+        leaq    \body(%rip), %rdx
+        cmpb    $0, pulp_suse_unfinished(%rip)
+        je      answer
+        pushq   %r15
+        movq    %rdx, %r15
+        jmp     enter
+        .size   \name\()_body, . - \name\()_body
+        .endm
+
         ENTRY   __ulp_trigger
         ENTRY   __ulp_revert_all
         ENTRY   __ulp_check_patched
@@ -47,9 +61,25 @@
 
         BODY    __ulp_trigger, pulp_suse_trigger
         BODY    __ulp_revert_all, pulp_suse_revert_all
-        BODY    __ulp_check_patched, pulp_suse_check_patched
-        BODY    __ulp_get_global_universe, pulp_suse_get_global_universe
-        BODY    __ulp_enable_or_disable_patching, pulp_suse_enable_or_disable_patching
+        ANSWER  __ulp_check_patched, pulp_suse_check_patched
+        ANSWER  __ulp_get_global_universe, pulp_suse_get_global_universe
+        ANSWER  __ulp_enable_or_disable_patching, pulp_suse_enable_or_disable_patching
+
+        .type   answer, @function
+answer:
+        .cfi_startproc
+        .cfi_undefined %rip
+        movl    $EAGAIN, %eax                   # should a signal end the call at once
+        movq    %rsp, %rbx                      # the tool gives back what is clobbered
+        xorl    %ebp, %ebp
+        xorl    %edi, %edi
+        cld
+        andq    $-16, %rsp
+        call    *%rdx
+        movq    %rbx, %rsp
+        ret
+        .cfi_endproc
+        .size   answer, . - answer
 
         .type   enter, @function
 enter:
@@ -70,7 +100,9 @@ enter:
         jz      1f
         movq    %r14, %rsp
         ret
-1:      cld
+1:      rdtsc                                   # In strict mode any system call from here on is death. That mode takes
+        movl    $EAGAIN, %eax                   # the clock away as well (kernel/seccomp.c, disable_TSC): the fault ends the
+        cld                                     # call here, with EAGAIN, and SUSE's tool passes no signal on.
         subq    $64, %rsp
         andq    $-64, %rsp
         movl    $SYS_rt_sigprocmask, %eax

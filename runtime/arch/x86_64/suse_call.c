@@ -24,10 +24,13 @@ struct software_reserved { /* struct _fpx_sw_bytes */
 static const uint64_t blocked_here =
   ~(1ull << 3 | 1ull << 4 | 1ull << 6 | 1ull << 7 | 1ull << 8 | 1ull << 10 | 1ull << 18 | 1ull << 30);
 
+/* abort(3) lets its own signal through. */
+static const uint64_t by_abort = 1ull << 5;
+
 /* A call that was ended in its middle, by a fault in a constructor, left signals blocked: what the mask was before is
  * given back by the next one, unless the program has set another meanwhile. */
 static uint64_t true_mask;
-static bool is_pending;
+uint8_t pulp_suse_unfinished;
 
 /* Of a state that is longer than the thread's own the kernel takes x87 and SSE, and forgets the rest. The processor's may be
  * longer, by AMX tiles, which are the last component (18) and which a thread has to ask for: without any they are left out. */
@@ -49,10 +52,10 @@ static void complete_xsave(const struct pulp_suse_call *call) {
 
 struct pulp_sigframe *pulp_suse_serve(struct pulp_suse_call *call) {
   struct pulp_sigframe *frame = &call->frame;
-  if (!is_pending || call->mask != blocked_here) true_mask = call->mask;
-  is_pending = true;
+  if (!pulp_suse_unfinished || (call->mask | by_abort) != blocked_here) true_mask = call->mask;
+  pulp_suse_unfinished = 1;
   uint64_t result = call->body(call);
-  is_pending = false;
+  pulp_suse_unfinished = 0;
   complete_xsave(call);
   pulp_zero(frame, sizeof *frame);
   pulp_syscall(SYS_sigaltstack, 0, (long)&frame->stack_pointer, 0, 0, 0, 0); /* unchanged */

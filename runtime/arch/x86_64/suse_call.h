@@ -35,5 +35,7 @@ _Static_assert(sizeof(struct pulp_sigframe) == 312, "the kernel's");
 
 /* entry.S: calls `function` on another stack. */
 uint64_t pulp_on_stack(uint64_t (*function)(void *), void *argument, uint64_t top);
+/* suse_call.c: a call has begun and has not come to its end. */
+extern uint8_t pulp_suse_unfinished;
 struct pulp_sigframe *pulp_suse_serve(struct pulp_suse_call *call);
 #endif
