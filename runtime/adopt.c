@@ -67,6 +67,32 @@ static void retire(void) {
   }
 }
 
+/* Of its functions none is diverted any more, or another build of its library has taken the place: the program has unloaded
+ * the library, or has loaded it again with its original code. */
+static bool is_lost(const struct pulp_patch *patch) {
+  struct pulp_entry_form form;
+  if (!patch->unit_count) return false;
+  for (struct pulp_patch *other = pulp_patch_first(); other; other = pulp_patch_next(other))
+    if (pulp_patch_in_force(other, pulp_universe) && other->applied_universe > patch->applied_universe &&
+        other->target_bias == patch->target_bias && !pulp_patch_same_target(other, patch))
+      return true;
+  for (uint32_t index = 0; index < patch->unit_count; index++)
+    if (pulp_entry_read(pulp_patch_units(patch)[index].patched_addr, &form) && form.is_armed) return false;
+  return true;
+}
+
+/* Takes lost patches out of the account, as ulpsh does, or the next operation would take them for what calls reach now. */
+void pulp_write_off_lost(void) {
+  bool found = false;
+  for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
+    if (!pulp_patch_in_force(patch, pulp_universe) || !is_lost(patch)) continue;
+    patch->flags |= PULP_PATCH_LOST;
+    PULP_PUBLISH(patch->reverted_universe, pulp_universe);
+    found = true;
+  }
+  if (found) list_in_force();
+}
+
 /* Whatever the journal says afterwards is in force: the next operation, or the next session of ulpsh, begins from there. */
 void pulp_adopt_rest(void) {
   PULP_PUBLISH(pulp_operation.first_patch, 0);

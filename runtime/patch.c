@@ -22,6 +22,12 @@ bool pulp_patch_in_force(const struct pulp_patch *patch, uint64_t universe) {
   return patch->applied_universe <= universe && (!patch->reverted_universe || patch->reverted_universe > universe);
 }
 
+/* A library may have been unloaded and another loaded in its place: the same address, another function. */
+bool pulp_patch_same_target(const struct pulp_patch *a, const struct pulp_patch *b) {
+  return a->target_bias == b->target_bias && a->target_build_id_size == b->target_build_id_size &&
+         pulp_equal(a->target_build_id, b->target_build_id, a->target_build_id_size);
+}
+
 static struct pulp_patch *map_block(const struct pulp_request_patch *from, const char *path, const char *lib_name) {
   uint64_t units = sizeof(struct pulp_patch), strings = units + from->unit_count * sizeof(struct pulp_unit);
   size_t path_size = pulp_length(path) + 1, lib_name_size = pulp_length(lib_name) + 1;

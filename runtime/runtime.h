@@ -100,6 +100,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
 uint64_t pulp_patch_resolve(struct pulp_patch *patch, const struct pulp_request *request,
                             const struct pulp_request_patch *from, struct pulp_text *text);
 bool pulp_patch_in_force(const struct pulp_patch *patch, uint64_t universe);
+bool pulp_patch_same_target(const struct pulp_patch *a, const struct pulp_patch *b);
 struct pulp_unit *pulp_patch_units(const struct pulp_patch *patch);
 struct pulp_patch *pulp_patch_first(void);
 struct pulp_patch *pulp_patch_next(const struct pulp_patch *patch);
@@ -219,6 +220,7 @@ void pulp_adopt_rest(void);
 
 /* unwind.c: registers by their DWARF numbers (psABI 3.6.2), 16 is the return address */
 enum { PULP_UNWIND_REGISTERS = 17 };
+void pulp_write_off_lost(void);
 enum pulp_unwind_step {
   PULP_UNWIND_STEPPED,
   PULP_UNWIND_ROOT,

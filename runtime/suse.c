@@ -147,6 +147,7 @@ static uint64_t revert_all(void *context) {
   pulp_adopt();
   uint32_t count = *library ? count_patches(is_of_library, library) : 0;
   uint64_t status = count ? revert(count, is_of_library, library)
+  pulp_write_off_lost();
                     : *library && pulp_suse_library_loaded(library) ? PULP_ENOPATCH : PULP_ENOTARGETLIB;
   status = as_suse(status);
   report(status, "revert-all ", library, (uint32_t)pulp_length(library));
@@ -169,6 +170,7 @@ uint64_t pulp_suse_revert_all(const struct pulp_suse_call *call) { return serve(
 uint64_t pulp_suse_check_patched(const struct pulp_suse_call *call) {
   (void)call;
   if (__ulp_error_state) return 0;
+  pulp_write_off_lost();
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch))
     if (pulp_equal(patch->record.id, __ulp_metadata_buffer, sizeof patch->record.id) &&
         pulp_patch_in_force(patch, PULP_OBSERVE(pulp_universe)))

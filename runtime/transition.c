@@ -45,12 +45,6 @@ static uint32_t *table_find(const struct table *table, uint64_t entry) {
   return &table->index[bucket];
 }
 
-/* A library may have been unloaded and another loaded in its place: the same address, another function. */
-static bool same_target(const struct pulp_patch *a, const struct pulp_patch *b) {
-  return a->target_bias == b->target_bias && a->target_build_id_size == b->target_build_id_size &&
-         pulp_equal(a->target_build_id, b->target_build_id, a->target_build_id_size);
-}
-
 static void insert_touched(struct table *table, uint64_t universe) {
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
     if (!touched(patch, universe)) continue;
@@ -77,7 +71,7 @@ static uint64_t select_targets(struct table *table, uint64_t universe) {
       uint32_t found = *table_find(table, units[index].patched_addr);
       if (!found) continue;
       struct row *row = &table->rows[found - 1];
-      if (!same_target(patch, row->patch)) continue;
+      if (!pulp_patch_same_target(patch, row->patch)) continue;
       if ((before || after) && row->point_offset != units[index].point_offset) return PULP_EINVALIDULP;
       row->oldest = &units[index];
       if (before && !row->old_target) row->old_target = units[index].target_addr;
@@ -94,7 +88,7 @@ static void inherit_overwritten(const struct table *table) {
     struct pulp_unit *units = pulp_patch_units(patch);
     for (uint32_t index = 0; index < patch->unit_count; index++) {
       uint32_t found = *table_find(table, units[index].patched_addr);
-      if (!found || !same_target(patch, table->rows[found - 1].patch)) continue;
+      if (!found || !pulp_patch_same_target(patch, table->rows[found - 1].patch)) continue;
       const struct pulp_unit *oldest = table->rows[found - 1].oldest;
       if (oldest && oldest != &units[index])
         pulp_copy(units[index].overwritten, oldest->overwritten, sizeof oldest->overwritten);
