@@ -124,8 +124,43 @@ static uint64_t check_target(struct pulp_patch *patch, struct pulp_text *text) {
   return status;
 }
 
+/* SUSE's tool takes a fault in a constructor for the end of its call, and the loader keeps what it has of the container.
+ * Opened again, it would come without a word, half constructed: such containers are remembered. */
+enum { UNFINISHED_MAX = 16 };
+static char opening[PATH_MAX];
+static const struct link_map *unfinished[UNFINISHED_MAX];
+static uint32_t unfinished_count;
+
+static const struct link_map *map_of(void *handle) {
+  struct link_map *map = NULL;
+  return handle && !dlinfo(handle, RTLD_DI_LINKMAP, &map) ? map : NULL;
+}
+
+static void remember_unfinished(void) {
+  if (!*opening) return;
+  void *handle = dlopen(opening, RTLD_NOW | RTLD_NOLOAD);
+  if (handle) unfinished[unfinished_count++ % UNFINISHED_MAX] = map_of(handle), dlclose(handle);
+  *opening = 0;
+}
+
+static bool is_unfinished(void *handle) {
+  const struct link_map *map = map_of(handle);
+  for (uint32_t index = 0; index < UNFINISHED_MAX; index++)
+    if (map && unfinished[index] == map) return true;
+  return false;
+}
+
+static void *load(const char *path, bool is_for_suse) {
+  size_t size = pulp_length(path) + 1;
+  if (is_for_suse && size <= sizeof opening) pulp_copy(opening, path, size);
+  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  *opening = 0;
+  return handle;
+}
+
 /* A container that the loader has already is only referenced: its constructors do not run again. */
-static uint64_t open_container(struct pulp_patch *patch, const struct pulp_request_patch *from, struct pulp_text *text) {
+static uint64_t open_container(struct pulp_patch *patch, const struct pulp_request *request,
+                               const struct pulp_request_patch *from, struct pulp_text *text) {
   const char *path = (const char *)(uintptr_t)patch->record.container_name;
   char memory_path[MEMORY_PATH_MAX];
   uint64_t file = from->flags >> PULP_PATCH_FILE_SHIFT;
@@ -137,9 +172,16 @@ static uint64_t open_container(struct pulp_patch *patch, const struct pulp_reque
     path = memory_path;
     patch->flags |= PULP_PATCH_MEMORY;
   }
+  remember_unfinished();
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+  if (is_unfinished(handle)) {
+    dlclose(handle);
+    pulp_text_string(text, path);
+    pulp_text_string(text, ": loaded before, by a call that was ended in one of its constructors");
+    return PULP_EDLOPEN;
+  }
   if (handle) patch->flags |= PULP_PATCH_WAS_LOADED;
-  if (!handle) handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!handle) handle = load(path, request->flags & PULP_REQUEST_SUSE);
   if (handle) {
     patch->handle = (uintptr_t)handle;
     return PULP_OK;
@@ -183,7 +225,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
   fill_block(patch, request, from);
   uint64_t status = patch->flags & PULP_PATCH_PIN ? pin_target(patch, text) : PULP_OK;
   if (!status) status = check_target(patch, text);
-  if (!status) status = open_container(patch, from, text);
+  if (!status) status = open_container(patch, request, from, text);
   if (!status) status = check_container(patch, request, from, text);
   if (!status) {
     *ret = patch;
