@@ -24,10 +24,11 @@ static uint64_t begin(void) {
   return PULP_OK;
 }
 
-/* SUSE's numbers for what only our stage knows. */
+/* SUSE's numbers for what only our stage knows. Its runtime says of every name that it cannot resolve that the patch could
+ * not be recorded. */
 static uint64_t as_suse(uint64_t status) {
-  if (status == PULP_EPOOLFULL || status == PULP_ENOMEM || status == PULP_ENOREFERENCE) return PULP_ESTATE;
-  return status;
+  bool is_unresolved = status == PULP_ENONEWFUNC || status == PULP_ENOREFERENCE;
+  return is_unresolved || status == PULP_EPOOLFULL || status == PULP_ENOMEM ? PULP_ESTATE : status;
 }
 
 static void report(uint64_t status, const char *what, const char *name, uint32_t name_size) {

@@ -94,7 +94,7 @@ static uint64_t find_entry(const struct pulp_wire_unit *unit, const struct pulp_
     name[unit->old_name.size] = 0;
     is_known = pulp_object_function(object, name, &function);
   }
-  if (!unit->address && !is_known) return refuse(text, &unit->old_name, ": not in the target library", PULP_ENOOLDFUNC);
+  if (!unit->address && !is_known) return refuse(text, &unit->old_name, ": not in the target library", PULP_ESTATE);
   uint64_t entry = unit->address ? module->bias + unit->address : function.start;
   if (!pulp_module_room(module, entry, PF_X) || pulp_module_room(module, entry - PADDING, PF_X) <= PADDING)
     return refuse(text, &unit->old_name, ": not in the code of the target library", PULP_ENOOLDFUNC);

@@ -49,10 +49,13 @@ local function to_target(part)
   return suse.wire(part)
 end
 
--- Functions: 267, 278, 268; the container: 287, 257; order: 273, 272
-refused("ENOOLDFUNC", to_target {units = {{"no_such_function", "dozens_13"}}})
+-- Names that cannot be resolved: 270. Functions: 267, 278; the container: 287, 257; order: 273, 272
+refused("ESTATE", to_target {units = {{"no_such_function", "dozens_13"}}})
+refused("ESTATE", to_target {units = {{"dozen", "no_such_function"}}})
+refused("ESTATE", to_target {units = {{"dozen", "dozens_13"}}, references = {{"dozen", "no_such_pointer", 0x1000}}})
+refused("EINVALIDULP", to_target {units = {{"dozen", "dozens_13"}}, references = {{"dozen", "dozens_13", 1 << 40}}})
+refused("EINVALIDULP", to_target {references = {{"dozen", "dozens_13", 0, 0, 2}}})
 refused("ENOOLDFUNC", to_target {units = {{"dozen", "dozens_13", 0x7ffffff0}}})
-refused("ENONEWFUNC", to_target {units = {{"dozen", "no_such_function"}}})
 refused("EDLOPEN", to_target {path = t.directory() .. "/nowhere.so", units = {{"dozen", "dozens_13"}}})
 refused("EDLOPEN", to_target {path = "relative.so", units = {{"dozen", "dozens_13"}}})
 refused("EBUILDID", to_target {id = ("x"):rep(32), units = {{"dozen", "dozens_13"}}})
@@ -64,7 +67,8 @@ refused("ENOPATCHABLE", function()
 end)
 
 -- All or nothing: the second unit fails, the first stays as it is
-refused("ENONEWFUNC", to_target {units = {{"dozen", "dozens_13"}, {"dozen", "missing"}}})
+refused("ESTATE", to_target {units = {{"dozen", "dozens_13"}, {"dozen", "missing"}}})
+t.ok(suse.run("messages", c.pid).text:find("refused with error 270: missing", 1, true), "the name")
 local unloadable = "Unable to load shared object " .. t.directory() .. "/nowhere.so"
 t.ok(suse.run("messages", c.pid).text:find(unloadable, 1, true), "the reason")
 

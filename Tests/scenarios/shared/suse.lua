@@ -22,9 +22,20 @@ function M.run(...)
   return found
 end
 
---- Fails unless the tool ends with this error; a busy moment of the target is waited for, as `ulp -r` does.
+--- Runs the tool again while the target is busy, as `ulp -r` does; that one also repeats what is refused for good.
+function M.patiently(...)
+  local found
+  for _ = 1, 300 do
+    found = M.run(...)
+    if found.name ~= "EAGAIN" then break end
+    t.sleep(0.001)
+  end
+  return found
+end
+
+--- Fails unless the tool ends with this error; a busy moment of the target is waited for.
 function M.expect(name, ...)
-  local found = M.run("-r", "300", ...)
+  local found = M.patiently(...)
   t.ok(found.name == name, ("%s expected of suse_ulp %s, found: %s"):format(name, table.concat({...}, " "), found.text))
   return found
 end
@@ -61,7 +72,11 @@ function M.wire(part)
       bytes[#bytes + 1] = counted(unit[1] .. "\0") .. counted(unit[2] .. "\0") .. string.pack("<I8", unit[3] or 0)
     end
     bytes[#bytes + 1] = string.pack("<I4", #(part.dependencies or {})) .. table.concat(part.dependencies or {})
-    bytes[#bytes + 1] = string.pack("<I4", 0)
+    bytes[#bytes + 1] = string.pack("<I4", #(part.references or {}))
+    for _, reference in ipairs(part.references or {}) do
+      bytes[#bytes + 1] = counted(reference[1] .. "\0") .. counted(reference[2] .. "\0") ..
+        string.pack("<I8I8B", reference[3] or 0, reference[4] or 0, reference[5] or 0)
+    end
   end
   return table.concat(bytes)
 end
@@ -69,7 +84,7 @@ end
 --- Sends metadata as they are.
 function M.raw(c, bytes)
   local path = t.write_file(t.directory() .. "/raw.ulp", bytes)
-  return M.run("-r", "300", "--raw", "trigger", c.pid, path)
+  return M.patiently("--raw", "trigger", c.pid, path)
 end
 
 return M
