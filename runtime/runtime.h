@@ -201,7 +201,7 @@ uint64_t pulp_suse_revert_request(uint32_t count, struct pulp_suse_request *ret)
 void pulp_suse_request_free(struct pulp_suse_request *request);
 bool pulp_suse_library_loaded(const char *name);
 
-/* queue.c */
+/* queue.c: filled for SUSE's tool */
 struct pulp_entry_form {
   uint32_t point_offset;
   bool is_armed, has_two_nops;
@@ -213,14 +213,17 @@ void pulp_queue_reset(void);
 void pulp_queue_prepare(const struct pulp_suse_unit *units, uint32_t count);
 bool pulp_queue_operation(uint32_t first);
 
+/* here.c: the queue, carried out by ourselves */
+uint64_t pulp_queue_execute(void);
+
 /* adopt.c: transitions of an earlier operation whose slots are still in use; the first in the array */
 extern uint32_t pulp_carried;
 void pulp_adopt(void);
 void pulp_adopt_rest(void);
+void pulp_write_off_lost(void);
 
 /* unwind.c: registers by their DWARF numbers (psABI 3.6.2), 16 is the return address */
 enum { PULP_UNWIND_REGISTERS = 17 };
-void pulp_write_off_lost(void);
 enum pulp_unwind_step {
   PULP_UNWIND_STEPPED,
   PULP_UNWIND_ROOT,
@@ -240,7 +243,11 @@ uint64_t pulp_peek(uint64_t address, void *to, uint64_t size);
 void pulp_peek_end(void);
 uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t unit_count);
 
-/* suse.c: behind the entry points of arch/ */
+uint64_t pulp_world_check_caller(const uint64_t *frame);
+uint64_t pulp_world_pass(const struct pulp_suse_unit *units, uint32_t unit_count);
+
+/* suse.c: behind the entry points of arch/, and behind gdb.c */
+uint64_t pulp_suse_trigger_here(void);
 uint64_t pulp_suse_trigger(const struct pulp_suse_call *call);
 uint64_t pulp_suse_revert_all(const struct pulp_suse_call *call);
 uint64_t pulp_suse_check_patched(const struct pulp_suse_call *call);

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "runtime.h"
 #include <errno.h>
+#include <link.h>
 
 PULP_RARE_CODE
 
@@ -70,13 +71,35 @@ static uint64_t hand_over(void) {
 
 /* The entries that are about to be armed must be free of threads as well. If they are not, let them get past: with the
  * two nops merged no other thread can come to stand between them. */
+static uint64_t clear_entries(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t count) {
+  if (call && !pulp_world_check(call, units, count)) return PULP_OK;
+  pulp_queue_prepare(units, count);
+  if (call) return PULP_EAGAIN;
+  uint64_t status = pulp_queue_execute();
+  return status ? status : pulp_world_pass(units, count);
+}
+
+struct building {
+  const struct pulp_wire *wire;
+  struct pulp_suse_request *request;
+  uint64_t status;
+};
+
+static int build(struct dl_phdr_info *info, size_t size, void *context) {
+  struct building *building = context;
+  (void)info, (void)size;
+  building->status = pulp_suse_apply_request(building->wire, building->request, &answer);
+  return 1;
+}
+
+/* Without a call of SUSE's tool the world runs, and the loader's list is read under the loader's lock. */
 static uint64_t apply(const struct pulp_suse_call *call, const struct pulp_wire *wire) {
   struct pulp_suse_request request = {0};
-  uint64_t status = pulp_suse_apply_request(wire, &request, &answer);
-  if (!status && pulp_world_check(call, request.units, wire->unit_count)) {
-    pulp_queue_prepare(request.units, wire->unit_count);
-    status = PULP_EAGAIN;
-  }
+  struct building building = {.wire = wire, .request = &request};
+  if (call) build(NULL, 0, &building);
+  else dl_iterate_phdr(build, &building);
+  uint64_t status = building.status;
+  if (!status) status = clear_entries(call, request.units, wire->unit_count);
   if (!status && !pulp_request_valid(request.request, request.request->size)) status = PULP_EINVALIDULP;
   pulp_peek_end(); /* constructors may not return */
   if (!status) status = pulp_stage_request(request.request, &answer);
@@ -124,6 +147,7 @@ static uint64_t trigger(void *context) {
     return status;
   }
   pulp_adopt();
+  pulp_write_off_lost();
   if (!wire.is_revert) status = apply(call, &wire);
   else if (count_patches(has_id, wire.id)) status = revert(1, has_id, wire.id);
   else status = PULP_ENOTAPPLIED;
@@ -146,9 +170,9 @@ static uint64_t revert_all(void *context) {
   name[size] = 0;
   const char *library = pulp_base_name(name);
   pulp_adopt();
+  pulp_write_off_lost();
   uint32_t count = *library ? count_patches(is_of_library, library) : 0;
   uint64_t status = count ? revert(count, is_of_library, library)
-  pulp_write_off_lost();
                     : *library && pulp_suse_library_loaded(library) ? PULP_ENOPATCH : PULP_ENOTARGETLIB;
   status = as_suse(status);
   report(status, "revert-all ", library, (uint32_t)pulp_length(library));
@@ -164,6 +188,16 @@ static uint64_t serve(uint64_t (*function)(void *), const struct pulp_suse_call 
   return status;
 }
 
+/* What is in the metadata buffer, on a thread of the program that runs. */
+uint64_t pulp_suse_trigger_here(void) {
+  uint64_t status = begin();
+  if (!status) status = pulp_world_pass(NULL, 0);
+  if (!status) status = pulp_on_stack(trigger, NULL, __ulp_ext.call_stack_top);
+  if (!status) status = pulp_queue_execute();
+  pulp_peek_end();
+  return status;
+}
+
 uint64_t pulp_suse_trigger(const struct pulp_suse_call *call) { return serve(trigger, call); }
 uint64_t pulp_suse_revert_all(const struct pulp_suse_call *call) { return serve(revert_all, call); }
 
@@ -171,7 +205,6 @@ uint64_t pulp_suse_revert_all(const struct pulp_suse_call *call) { return serve(
 uint64_t pulp_suse_check_patched(const struct pulp_suse_call *call) {
   (void)call;
   if (__ulp_error_state) return 0;
-  pulp_write_off_lost();
   for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch))
     if (pulp_equal(patch->record.id, __ulp_metadata_buffer, sizeof patch->record.id) &&
         pulp_patch_in_force(patch, PULP_OBSERVE(pulp_universe)))

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #ifdef __x86_64__
 #include "arch/x86_64/syscall.h"
 #endif
@@ -27,6 +28,7 @@ static struct {
   struct pulp_range entry_bounds; /* of all entries that may be in transit */
   const struct pulp_suse_unit *units; /* about to be armed */
   uint32_t unit_count;
+  bool asks_for_transit; /* and for nothing else: the world runs, and a taken lock is only waited for */
   uint64_t words[CHUNK / 8];
   char listing[4096];
   int memory; /* /proc/self/mem */
@@ -175,7 +177,7 @@ static bool in_call(uint64_t address) {
 }
 
 static const char *judge(uint64_t address) {
-  if (holds_locks(address)) return "is in the allocator, the loader or the like";
+  if (!world.asks_for_transit && holds_locks(address)) return "is in the allocator, the loader or the like";
   return in_transit(address) ? "stands in a detour or at an entry" : NULL;
 }
 
@@ -187,7 +189,7 @@ static const char *scan_stack(uint64_t from, uint64_t depth) {
       const char *reason = judge(world.words[index]);
       if (reason) return reason;
     }
-    if (size < sizeof world.words) return done + size ? NULL : "has no readable stack";
+    if (size < sizeof world.words) return done + size || world.asks_for_transit ? NULL : "has no readable stack";
     done += size;
   }
   return NULL;
@@ -336,7 +338,7 @@ static uint64_t refuse(const char *reason, uint64_t tid) {
 /* 0, or EAGAIN. `units` are functions about to be armed, not known to the journal yet. */
 uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t unit_count) {
   uint64_t self = (uint64_t)pulp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0), culprit = 0, count = 0;
-  world.units = units, world.unit_count = unit_count;
+  world.units = units, world.unit_count = unit_count, world.asks_for_transit = false;
   const char *reason = find_lock_holders() ? NULL : "changes the loader's list of libraries";
   if (reason) return refuse(reason, 0);
   find_entries();
@@ -347,4 +349,61 @@ uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_s
   if (!reason) culprit = self, reason = judge_self(call, depth);
   if (!reason) reason = judge_threads(self, depth, &culprit, &count);
   return reason ? refuse(reason, culprit) : PULP_OK;
+}
+
+/* For a caller inside a program that runs (gdb.c) */
+
+/* May the calling thread use the loader? `frame` is where its caller's rbp and its return address lie. Under the loader's
+ * lock. A debugger's call has a return address that no table knows: then the debugger has chosen the place. */
+uint64_t pulp_world_check_caller(const uint64_t *frame) {
+  struct pulp_unwind_state state;
+  const char *reason;
+  world.units = NULL, world.unit_count = 0, world.asks_for_transit = false;
+  if (!find_lock_holders()) return refuse("changes the loader's list of libraries", 0);
+  find_entries();
+  pulp_unwind_prepare();
+  pulp_zero(&state, sizeof state);
+  state.registers[6] = frame[0], state.registers[7] = (uintptr_t)(frame + 2);
+  state.known = 1u << 6 | 1u << 7;
+  unwind(&state, frame[1] - 1, false, &reason);
+  return reason ? refuse(reason, (uint64_t)pulp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0)) : PULP_OK;
+}
+
+/* Processor time of a thread; its clock's number is made of its own (CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK). */
+static uint64_t time_used(uint64_t tid) {
+  struct timespec used = {0};
+  pulp_syscall(SYS_clock_gettime, (long)(~(uint32_t)tid << 3 | 6), (long)&used, 0, 0, 0, 0);
+  return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+/* A thread that sleeps or is stopped shows its places; of one that runs it is enough that it went on. */
+static bool passes(uint64_t tid) {
+  enum { TRIES = 2000, STEP_NS = 1000000 };
+  struct timespec step = {.tv_nsec = STEP_NS};
+  uint64_t before = time_used(tid);
+  for (uint32_t index = 0; index < TRIES; index++) {
+    const char *reason = judge_thread(tid, 65536);
+    if (!reason || time_used(tid) > before + STEP_NS / 100) return true;
+    pulp_syscall(SYS_nanosleep, (long)&step, 0, 0, 0, 0, 0);
+  }
+  return false;
+}
+
+/* Waits until no thread can stand any more where it stood in one of the functions' entries, in a detour's padding or in the
+ * pool, when this was called; a new one does not come there, or does no harm. */
+uint64_t pulp_world_pass(const struct pulp_suse_unit *units, uint32_t unit_count) {
+  uint64_t self = (uint64_t)pulp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+  bool all = true;
+  world.units = units, world.unit_count = unit_count, world.asks_for_transit = true;
+  find_entries();
+  long directory = open_path("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
+  if (failed(directory)) return refuse("of this process cannot be listed: /proc/self/task is not readable", 0);
+  while (all && (size = pulp_syscall(SYS_getdents64, directory, (long)world.listing, sizeof world.listing, 0, 0, 0)) > 0)
+    for (long at = 0; at < size && all; at += ((struct entry *)(world.listing + at))->size) {
+      uint64_t tid = number(((struct entry *)(world.listing + at))->name);
+      if (tid && tid != self) all = passes(tid);
+    }
+  close_file(directory);
+  world.asks_for_transit = false;
+  return all && size >= 0 ? PULP_OK : refuse("of this process stands in a detour or at an entry", 0);
 }

@@ -67,7 +67,7 @@ extension CodedError {
     }
     let hint =
       name == "gdb"
-      ? "in that gdb say `detach` (after Ctrl-C, if it lets the program run), then try again"
+      ? "in that gdb say `detach` (after Ctrl-C, if it lets the program run), then try again; or there: `call (int) gdb_ulp_apply(\"FILE\")`"
       : "end or detach \(name) (process \(tracer)) and try again"
     return CodedError(.processTraced, "process \(pid) is traced by \(name) (process \(tracer))", hint: hint, data: data)
   }

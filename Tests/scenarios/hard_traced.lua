@@ -20,6 +20,7 @@ for _, running in ipairs {false, true} do
   t.ok(said.message:find(("gdb (process %d)"):format(gdb.pid), 1, true), "gdb is named: " .. said.message)
   t.eq({said.tracer, said.tracer_comm}, {gdb.pid, "gdb"})
   t.ok(said.hint:find("`detach`", 1, true) and said.hint:find("Ctrl-C", 1, true), "the way out is told: " .. said.hint)
+  t.ok(said.hint:find('call (int) gdb_ulp_apply("', 1, true), "and another: " .. said.hint)
   t.ok(t.text(c.pid, "libdozens.so.0") == before, "its text is unchanged")
 
   -- As the hint says.

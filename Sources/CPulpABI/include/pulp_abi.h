@@ -91,6 +91,7 @@ enum pulp_status {
   PULP_ENOPATCHABLE = 278, /* an entry is not prepared, or holds somebody else's bytes */
   PULP_EUSRBLOCKED = 280,
   PULP_EINITFAIL = 282,
+  PULP_MPROTFAIL = 283,    /* gdb_ulp_apply: the process may not write to its own code */
   PULP_ENOPATCH = 284,     /* revert-all: the library is loaded and has no patch */
   PULP_EINSNQ = 285,       /* the operation does not fit into the instruction queue */
   PULP_EDLOPEN = 287,      /* the loader's message is in the mailbox's text */
