@@ -12,7 +12,8 @@
 #define EACH_FUNCTION(X)                                                                                                 \
   X(dwfl_begin) X(dwfl_end) X(dwfl_report_begin) X(dwfl_report_begin_add) X(dwfl_report_elf) X(dwfl_report_end)          \
   X(dwfl_attach_state) X(dwfl_thread_state_registers) X(dwfl_getthread_frames) X(dwfl_frame_pc) X(dwfl_frame_reg)         \
-  X(dwfl_addrmodule) X(dwfl_module_eh_cfi) X(dwarf_cfi_addrframe)
+  X(dwfl_addrmodule) X(dwfl_module_eh_cfi) X(dwarf_cfi_addrframe) X(dwfl_report_module) X(dwfl_module_info)                \
+  X(elf_version) X(elf_begin) X(elf_end)
 
 #define POINTER(name) __typeof__(&name) name;
 static struct { EACH_FUNCTION(POINTER) } dw;
@@ -29,7 +30,9 @@ static int load(void) {
 #define RESOLVE(name)                                                                                                    \
   if (!(*(void **)&dw.name = dlsym(library, #name)))                                                                     \
     return 0;
-  EACH_FUNCTION(RESOLVE)
+  EACH_FUNCTION(RESOLVE) /* libdw needs libelf: its functions are found through libdw's handle */
+  if (dw.elf_version(EV_CURRENT) == EV_NONE)
+    return 0;
   state = 1;
   return 1;
 }
@@ -78,4 +81,28 @@ Dwarf_CFI *dwfl_module_eh_cfi(Dwfl_Module *module, Dwarf_Addr *bias) { return dw
 
 int dwarf_cfi_addrframe(Dwarf_CFI *cache, Dwarf_Addr address, Dwarf_Frame **frame) {
   return dw.dwarf_cfi_addrframe(cache, address, frame);
+}
+
+/* Files that several handles share. */
+
+Elf *ul_elf_open(int fd) { return load() ? dw.elf_begin(fd, ELF_C_READ_MMAP_PRIVATE, NULL) : NULL; }
+
+void ul_elf_close(Elf *elf) { dw.elf_end(elf); }
+
+int ul_report_mapped(Dwfl *dwfl, const char *name, GElf_Addr base, GElf_Addr end, Elf *elf) {
+  Dwfl_Module *module = dw.dwfl_report_module(dwfl, name, base, end);
+  void **own = NULL;
+  if (!module || !dw.dwfl_module_info(module, &own, NULL, NULL, NULL, NULL, NULL, NULL) || !own)
+    return -1;
+  *own = elf;
+  return 0;
+}
+
+int ul_find_mapped(
+    Dwfl_Module *module, void **own, const char *name, Dwarf_Addr base, char **file_name, Elf **elf) {
+  (void)module, (void)name, (void)base, (void)file_name;
+  /* With a handle given libelf returns that one, and counts: it is closed with the last of its users. */
+  if (*own)
+    *elf = dw.elf_begin(-1, ELF_C_READ_MMAP_PRIVATE, *own);
+  return -1;
 }

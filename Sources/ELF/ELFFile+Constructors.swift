@@ -14,6 +14,13 @@ public struct Constructor: Sendable, Equatable {
 extension ELFFile {
   /// DT_INIT, DT_PREINIT_ARRAY and DT_INIT_ARRAY, in the order of execution.
   public func constructors() throws(CodedError) -> [Constructor] {
+    if let cachedConstructors { return cachedConstructors }
+    let found = try readConstructors()
+    cachedConstructors = found
+    return found
+  }
+
+  private func readConstructors() throws(CodedError) -> [Constructor] {
     guard let dynamic = try dynamicSection() else { return [] }
     var found: [Constructor] = []
     func add(_ address: UInt64, first: Bool) throws(CodedError) {

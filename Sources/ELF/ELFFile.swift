@@ -22,6 +22,9 @@ public final class ELFFile {
   private var cachedDynamicSymbols: SymbolTable?
   private var cachedStaticSymbols: SymbolTable?
   private var cachedPatchable: PatchableEntries??
+  private var cachedVersions: SymbolVersions?
+  private var cachedSoname: String??
+  var cachedConstructors: [Constructor]?
 
   /// Throws `file.unreadable`, `elf.not_elf`, `elf.unsupported`, `elf.malformed`.
   public convenience init(path: String) throws(CodedError) { try self.init(FileBytes(path: path)) }
@@ -111,9 +114,23 @@ public final class ELFFile {
 
   /// DT_SONAME.
   public func soname() throws(CodedError) -> String? {
-    guard let dynamic = try dynamicSection(), let offset = dynamic.value(DT_SONAME) else { return nil }
-    return try view.dynamicString(offset, dynamic)
+    if let cachedSoname { return cachedSoname }
+    var name: String?
+    if let dynamic = try dynamicSection(), let offset = dynamic.value(DT_SONAME) { name = try view.dynamicString(offset, dynamic) }
+    cachedSoname = .some(name)
+    return name
   }
+
+  public func symbolVersions() throws(CodedError) -> SymbolVersions {
+    if let cachedVersions { return cachedVersions }
+    var versions = SymbolVersions()
+    if let dynamic = try dynamicSection() { versions = try view.symbolVersions(dynamic, names: dynamicSymbols()) }
+    cachedVersions = versions
+    return versions
+  }
+
+  /// How much memory the symbol tables take that were read.
+  public var tableBytes: Int { (cachedDynamicSymbols?.size ?? 0) + (cachedStaticSymbols?.size ?? 0) }
 
   /// DT_NEEDED, in order.
   public func needed() throws(CodedError) -> [String] {

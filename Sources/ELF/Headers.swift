@@ -65,6 +65,7 @@ public struct ProgramHeader: Sendable, Equatable {
   public static let limit = 1024
 
   public var isLoad: Bool { type == UInt32(PT_LOAD) }
+  public var isNote: Bool { type == UInt32(PT_NOTE) }
   public var isExecutable: Bool { flags & 1 != 0 }
   public var isWritable: Bool { flags & 2 != 0 }
   /// End in memory; nil when the header's numbers overflow.

@@ -11,13 +11,22 @@ public final class RemoteImage {
   public let bias: LoadBias
   public let programHeaders: [ProgramHeader]
   public let memory: any MemoryReading
+  /// The file that is mapped, when that is certain: what is the same in both is read there, once for all processes.
+  private let file: ELFFile?
 
   private var cachedDynamic: DynamicSection??
   private var cachedSymbols: SymbolTable?
   private var cachedBuildID: BuildID??
 
   /// The object whose ELF header is mapped at `base` (the start of its first mapping).
-  public convenience init(_ memory: any MemoryReading, base: UInt64, name: String) throws(CodedError) {
+  ///
+  /// - Parameters:
+  ///   - head: what there is from `base` on, as far as it has been read.
+  ///   - file: the file that is mapped, if that is certain. It must not have been written to.
+  public convenience init(
+    _ memory: any MemoryReading, base: UInt64, name: String, head: [UInt8] = [], file: ELFFile? = nil
+  ) throws(CodedError) {
+    let memory: any MemoryReading = head.isEmpty ? memory : HeadedMemory(start: base, head: head, rest: memory)
     let header = try ELFHeader(try memory.read(base, count: ELFHeader.size), name: name)
     guard header.programHeaderCount <= ProgramHeader.limit, header.programHeaderOffset < 1 << 32 else {
       throw CodedError(.processCorrupt, "\(printable(name)): its program headers are out of bounds")
@@ -30,7 +39,7 @@ public final class RemoteImage {
     }
     // The first segment holds the header; its address minus its offset is where byte 0 of the file was linked to.
     let bias = base &- (first.address &- first.offset)
-    try self.init(memory, programHeaders: headers, bias: LoadBias(bias), name: name)
+    try self.init(memory, programHeaders: headers, bias: LoadBias(bias), name: name, file: file)
   }
 
   /// The main program, of which the kernel tells the program headers' place (AT_PHDR, AT_PHNUM in the auxiliary vector).
@@ -46,8 +55,11 @@ public final class RemoteImage {
     try self.init(memory, programHeaders: headers, bias: LoadBias(own.map { address &- $0.address } ?? 0), name: name)
   }
 
-  public init(_ memory: any MemoryReading, programHeaders: [ProgramHeader], bias: LoadBias, name: String) throws(CodedError) {
+  public init(
+    _ memory: any MemoryReading, programHeaders: [ProgramHeader], bias: LoadBias, name: String, file: ELFFile? = nil
+  ) throws(CodedError) {
     self.memory = memory
+    self.file = file
     self.programHeaders = programHeaders
     self.bias = bias
     self.name = name
@@ -91,6 +103,10 @@ public final class RemoteImage {
   /// The object's `.dynsym`; empty when it has none. Values are link addresses: add `bias`.
   public func symbols() throws(CodedError) -> SymbolTable {
     if let cachedSymbols { return cachedSymbols }
+    if let table = try? file?.dynamicSymbols() {
+      cachedSymbols = table
+      return table
+    }
     var table = SymbolTable(symbols: [], strings: [])
     if let dynamic = try dynamicSection(), let found = try view.dynamicSymbols(dynamic) { table = found }
     cachedSymbols = table
@@ -104,7 +120,15 @@ public final class RemoteImage {
     return found
   }
 
+  /// The versions of its symbols, defined and needed.
+  public func symbolVersions() throws(CodedError) -> SymbolVersions {
+    if let versions = try? file?.symbolVersions() { return versions }
+    guard let dynamic = try dynamicSection() else { return SymbolVersions() }
+    return try view.symbolVersions(dynamic, names: symbols())
+  }
+
   public func soname() throws(CodedError) -> String? {
+    if let file, let found = try? Optional.some(file.soname()) { return found }
     guard let dynamic = try dynamicSection(), let offset = dynamic.value(DT_SONAME) else { return nil }
     return try view.dynamicString(offset, dynamic)
   }
@@ -122,5 +146,20 @@ public final class RemoteImage {
   public func function(containing address: RemoteAddress) throws(CodedError) -> ELFSymbol? {
     guard extent.contains(address.rawValue) else { return nil }
     return try symbols().function(containing: (address - bias).rawValue)
+  }
+}
+
+/// Memory of which a piece has been read already.
+private struct HeadedMemory: MemoryReading {
+  let start: UInt64
+  let head: [UInt8]
+  let rest: any MemoryReading
+
+  func read(_ address: UInt64, count: Int) throws(CodedError) -> [UInt8] {
+    guard address >= start, count >= 0, address - start <= UInt64(head.count), count <= head.count - Int(address - start) else {
+      return try rest.read(address, count: count)
+    }
+    let first = Int(address - start)
+    return Array(head[first..<first + count])
   }
 }

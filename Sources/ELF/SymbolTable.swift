@@ -89,6 +89,9 @@ public final class SymbolTable {
   private var names: NameIndex?
   private var ranges: [FunctionRange]?
 
+  /// Bytes of the table itself.
+  var size: Int { symbols.count + strings.count + versions.count }
+
   /// A part of an entry behind the last whole one is ignored.
   public init(symbols: [UInt8], strings: [UInt8], versions: [UInt8] = []) {
     self.symbols = symbols

@@ -7,3 +7,4 @@
 
 #include "debug_names.h"
 #include "elf_write.h"
+#include "shared_elf.h"
