@@ -8,9 +8,11 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -311,6 +313,36 @@ long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count) {
   struct iovec to = {local, count}, from = {(void *)remote, count};
   ssize_t result = process_vm_readv(pid, &to, 1, &from, 1, 0);
   return result < 0 ? -errno : result;
+}
+
+/* <linux/fs.h> of Linux 6.11. */
+struct procmap_query {
+  uint64_t size, query_flags, query_addr, vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+  uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
+  uint64_t vma_name_addr, build_id_addr;
+};
+#define QUERY_PROCMAP _IOWR('f', 17, struct procmap_query)
+enum { QUERY_EXECUTABLE = 0x04, QUERY_COVERING_OR_NEXT = 0x10 };
+
+long ul_code_mappings(pid_t pid, struct ul_code_mapping *mappings, int most) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  int count = 0, failed = 0;
+  for (uint64_t next = 0; count < most && !failed;) {
+    struct procmap_query query = {
+        .size = sizeof query, .query_flags = QUERY_EXECUTABLE | QUERY_COVERING_OR_NEXT, .query_addr = next};
+    if (ioctl(fd, QUERY_PROCMAP, &query)) {
+      failed = errno;
+      break;
+    }
+    mappings[count++] = (struct ul_code_mapping){
+        query.vma_start, query.vma_end, query.vma_offset, query.inode, query.dev_major, query.dev_minor};
+    next = query.vma_end;
+  }
+  close(fd);
+  return failed && failed != ENOENT ? -failed : count; /* ENOENT: there is none behind */
 }
 
 long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pieces, size_t count) {

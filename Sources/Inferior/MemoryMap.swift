@@ -31,58 +31,126 @@ public struct MemoryMap: Sendable {
 
   init(text: [UInt8]) {
     var mappings: [Mapping] = []
-    for line in text.split(separator: 0x0a) {
-      if let mapping = MemoryMap.parse(line) { mappings.append(mapping) }
+    mappings.reserveCapacity(64)
+    var line = MapLine(text)
+    while line.next() {
+      // The lines of one file follow one another: they share one string.
+      if let mapping = line.mapping(after: mappings.last) { mappings.append(mapping) }
     }
     self.mappings = mappings
   }
 
-  /// `start-end perms offset major:minor inode   path`
-  private static func parse(_ line: ArraySlice<UInt8>) -> Mapping? {
-    let fields = line.split(separator: 0x20, maxSplits: 5)
-    guard fields.count >= 5, fields[1].count == 4, let dash = fields[0].firstIndex(of: 0x2d),
-      let start = ProcFile.hexadecimal(fields[0][..<dash]), let end = ProcFile.hexadecimal(fields[0][(dash + 1)...]), start < end,
-      let offset = ProcFile.hexadecimal(fields[2]), let inode = ProcFile.decimal(fields[4]),
-      let colon = fields[3].firstIndex(of: 0x3a), let major = ProcFile.hexadecimal(fields[3][..<colon]),
-      let minor = ProcFile.hexadecimal(fields[3][(colon + 1)...])
-    else { return nil }
-    let flags = Array(fields[1])
-    let path = fields.count > 5 ? String(decoding: fields[5].drop { $0 == 0x20 }, as: UTF8.self) : ""
-    return Mapping(
-      range: start..<end, isReadable: flags[0] == 0x72, isWritable: flags[1] == 0x77, isExecutable: flags[2] == 0x78,
-      isShared: flags[3] == 0x73, offset: offset, device: deviceNumber(major, minor),
-      inode: inode, path: path)
-  }
-
   /// The mapping that contains an address.
-  public func mapping(containing address: UInt64) -> Mapping? {
+  public func mapping(containing address: UInt64) -> Mapping? { index(containing: address).map { mappings[$0] } }
+
+  private func index(containing address: UInt64) -> Int? {
     var low = 0
     var high = mappings.count
     while low < high {
       let middle = (low + high) / 2
       if mappings[middle].range.upperBound <= address { low = middle + 1 } else { high = middle }
     }
-    return low < mappings.count && mappings[low].range.contains(address) ? mappings[low] : nil
+    return low < mappings.count && mappings[low].range.contains(address) ? low : nil
+  }
+
+  /// The mappings with code, as `CodeMapping.list` tells them.
+  var code: [CodeMapping] {
+    mappings.lazy.filter { $0.isExecutable && $0.range.lowerBound < 1 << 63 }.map {
+      CodeMapping(range: $0.range, offset: $0.offset, device: $0.device, inode: $0.inode)
+    }
   }
 
   /// The first mapping of the file image that `address` belongs to: the nearest one below with file offset 0 and the same
   /// inode. Several copies of a library (dlmopen) are told apart by nearness.
   public func imageBase(containing address: UInt64) -> UInt64? {
-    guard let home = mapping(containing: address) else { return nil }
-    let file = home.isFile ? home : nearestFile(below: home.range.lowerBound)
-    guard let file else { return nil }
-    return mappings.last {
-      $0.range.lowerBound <= address && $0.offset == 0 && $0.inode == file.inode && $0.device == file.device
-    }?.range.lowerBound
-  }
-
-  /// .bss and relocated pages may be anonymous; the file lies right below.
-  private func nearestFile(below address: UInt64) -> Mapping? {
-    mappings.last { $0.range.upperBound <= address && $0.isFile }
+    guard var index = index(containing: address) else { return nil }
+    let home = index
+    // .bss and relocated pages may be anonymous; the file lies right below.
+    while !mappings[index].isFile {
+      guard index > 0 else { return nil }
+      index -= 1
+    }
+    let (inode, device) = (mappings[index].inode, mappings[index].device)
+    index = home
+    while mappings[index].offset != 0 || mappings[index].inode != inode || mappings[index].device != device {
+      guard index > 0 else { return nil }
+      index -= 1
+    }
+    return mappings[index].range.lowerBound
   }
 }
 
 /// A device as stat(2) numbers it (makedev(3)).
 func deviceNumber(_ major: UInt64, _ minor: UInt64) -> UInt64 {
   (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xff) << 12 | (major & ~0xfff) << 32
+}
+
+/// The lines of /proc/PID/maps, one after the other: `start-end perms offset major:minor inode   path`. By hand, because
+/// every operation reads it several times.
+private struct MapLine {
+  private let text: [UInt8]
+  private var position = 0
+  private var end = 0
+  private var following = 0
+
+  init(_ text: [UInt8]) { self.text = text }
+
+  mutating func next() -> Bool {
+    position = following
+    guard position < text.count else { return false }
+    end = position
+    while end < text.count && text[end] != 0x0a { end += 1 }
+    following = end + 1
+    return true
+  }
+
+  private mutating func skip(_ byte: UInt8) -> Bool {
+    guard position < end, text[position] == byte else { return false }
+    position += 1
+    return true
+  }
+
+  private mutating func number(radix: UInt64) -> UInt64? {
+    var value: UInt64 = 0
+    let start = position
+    while position < end {
+      let byte = text[position]
+      let digit: UInt64
+      switch byte {
+      case 0x30...0x39: digit = UInt64(byte - 0x30)
+      case 0x61...0x66 where radix == 16: digit = UInt64(byte - 0x61 + 10)
+      default: return position > start ? value : nil
+      }
+      let (product, overflow) = value.multipliedReportingOverflow(by: radix)
+      let (sum, carry) = product.addingReportingOverflow(digit)
+      if overflow || carry { return nil }
+      value = sum
+      position += 1
+    }
+    return position > start ? value : nil
+  }
+
+  private mutating func skipBlanks() {
+    while position < end && text[position] == 0x20 { position += 1 }
+  }
+
+  /// Nil for a line that is none. `previous` may have the same path.
+  mutating func mapping(after previous: Mapping?) -> Mapping? {
+    guard let first = number(radix: 16), skip(0x2d), let last = number(radix: 16), first < last, skip(0x20), position + 4 < end else { return nil }
+    let flags = position
+    position += 4
+    guard skip(0x20), let offset = number(radix: 16), skip(0x20), let major = number(radix: 16), skip(0x3a), let minor = number(radix: 16),
+      skip(0x20), let inode = number(radix: 10)
+    else { return nil }
+    skipBlanks()
+    return Mapping(
+      range: first..<last, isReadable: text[flags] == 0x72, isWritable: text[flags + 1] == 0x77, isExecutable: text[flags + 2] == 0x78,
+      isShared: text[flags + 3] == 0x73, offset: offset, device: deviceNumber(major, minor), inode: inode, path: path(previous))
+  }
+
+  private func path(_ previous: Mapping?) -> String {
+    if position == end { return "" }
+    if let path = previous?.path, path.utf8.elementsEqual(text[position..<end]) { return path }
+    return String(decoding: text[position..<end], as: UTF8.self)
+  }
 }

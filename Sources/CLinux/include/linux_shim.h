@@ -103,6 +103,15 @@ int ul_has_pending_signal(pid_t tid);
 /* Waits for one thread, never for any. `block` 0: returns at once with UL_WAIT_NOTHING. EINTR is returned as such. */
 long ul_wait(pid_t tid, int block, struct ul_wait_status *status);
 
+/* A mapping with code (proc(5), /proc/PID/maps). */
+struct ul_code_mapping {
+  uint64_t start, end, offset, inode;
+  uint32_t major, minor;
+};
+
+/* The mappings with code, in ascending order, at most `most`; how many. -ENOTTY before Linux 6.11. */
+long ul_code_mappings(pid_t pid, struct ul_code_mapping *mappings, int most);
+
 /* Copies between processes without stopping them. Partial copies are reported by the returned count. */
 long ul_vm_read(pid_t pid, void *_Nullable local, uint64_t remote, size_t count);
 /* `count` bytes from each of `pieces` (at most UL_VM_PIECES) addresses, one after the other. */
