@@ -33,33 +33,45 @@ struct CarrierHazards {
   init(in process: TargetProcess) throws(CodedError) {
     var found: [(range: Range<UInt64>, reason: String)] = []
     for library in try process.libraries() {
-      if library.name.hasPrefix("ld-linux") || library.name.hasPrefix("ld-2.") {
-        found += library.image.textRanges.map { ($0, "in the dynamic loader") }
-        continue
-      }
-      guard let symbols = try? library.image.symbols(), let malloc = symbols.symbol(named: "malloc"), malloc.isDefined else { continue }
-      if library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") {
-        found += CarrierHazards.libcRanges(symbols, library.bias)
-      } else {
-        // A replacement allocator: nothing is known of its inside.
-        let waits = CarrierHazards.waits(symbols, library.bias)
-        for range in library.image.textRanges {
-          found += CarrierHazards.subtract(waits, from: range).map { ($0, "in the allocator of \(library.name)") }
-        }
+      for (range, reason) in CarrierHazards.knownHazards(of: library) {
+        let start = range.lowerBound &+ library.bias
+        let (end, overflow) = start.addingReportingOverflow(range.upperBound - range.lowerBound)
+        found.append((start..<(overflow ? .max : end), reason))
       }
     }
     ranges = found.sorted { $0.range.lowerBound < $1.range.lowerBound }
   }
 
+  private static func knownHazards(of library: LoadedLibrary) -> [(range: Range<UInt64>, reason: String)] {
+    // What is remembered for all processes must come from the file alone.
+    guard let file = library.file, (try? file.file.dynamicSymbols()) != nil else { return hazards(of: library) }
+    if let known = file.hazards, known.name == library.name { return known.ranges }
+    let found = hazards(of: library)
+    file.hazards = (library.name, found)
+    return found
+  }
+
+  /// What a library has of such code, in link addresses: the same wherever it is mapped. What it is goes by its name.
+  private static func hazards(of library: LoadedLibrary) -> [(range: Range<UInt64>, reason: String)] {
+    let text = library.image.programHeaders.filter { $0.isLoad && $0.isExecutable }.compactMap { header in
+      header.end.map { header.address..<$0 }
+    }
+    if library.name.hasPrefix("ld-linux") || library.name.hasPrefix("ld-2.") { return text.map { ($0, "in the dynamic loader") } }
+    guard let symbols = try? library.image.symbols(), let malloc = symbols.symbol(named: "malloc"), malloc.isDefined else { return [] }
+    if library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") { return libcRanges(symbols) }
+    // A replacement allocator: nothing is known of its inside.
+    let waits = waits(symbols)
+    return text.flatMap { subtract(waits, from: $0) }.map { ($0, "in the allocator of \(library.name)") }
+  }
+
   /// The ranges of `sanitizerWaits`, ascending; none in an allocator that is nothing but that.
-  private static func waits(_ symbols: SymbolTable, _ bias: UInt64) -> [Range<UInt64>] {
+  private static func waits(_ symbols: SymbolTable) -> [Range<UInt64>] {
     guard symbols.symbol(named: "__asan_init")?.isDefined == true else { return [] }
     var found: [Range<UInt64>] = []
     for name in sanitizerWaits {
       guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.isCode else { continue }
-      let first = symbol.value &+ bias
-      let (end, overflow) = first.addingReportingOverflow(symbol.size)
-      if !overflow, symbol.size > 0 { found.append(first..<end) }
+      let (end, overflow) = symbol.value.addingReportingOverflow(symbol.size)
+      if !overflow, symbol.size > 0 { found.append(symbol.value..<end) }
     }
     return found.sorted { $0.lowerBound < $1.lowerBound }
   }
@@ -76,7 +88,7 @@ struct CarrierHazards {
     return left
   }
 
-  private static func libcRanges(_ symbols: SymbolTable, _ bias: UInt64) -> [(range: Range<UInt64>, reason: String)] {
+  private static func libcRanges(_ symbols: SymbolTable) -> [(range: Range<UInt64>, reason: String)] {
     var lowest = UInt64.max
     var highest: UInt64 = 0
     for name in allocator {
@@ -93,11 +105,11 @@ struct CarrierHazards {
       if entry.value >= highest { end = min(end, entry.value) }
     }
     var ranges: [(range: Range<UInt64>, reason: String)] = []
-    if lowest < highest && start < end { ranges.append(((start &+ bias)..<(end &+ bias), "in the allocator")) }
+    if lowest < highest && start < end { ranges.append((start..<end, "in the allocator")) }
     for name in lockHolders {
       guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.size > 0 else { continue }
-      let first = symbol.value &+ bias
-      ranges.append((first..<(first &+ symbol.size), "in \(name)"))
+      let (end, overflow) = symbol.value.addingReportingOverflow(symbol.size)
+      if !overflow { ranges.append((symbol.value..<end, "in \(name)")) }
     }
     return ranges
   }

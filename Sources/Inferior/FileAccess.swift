@@ -38,6 +38,17 @@ public struct FileStamp: Hashable, Sendable {
   public init?(_ path: String) {
     var facts = stat()
     guard stat(path, &facts) == 0 else { return nil }
+    self.init(facts)
+  }
+
+  /// Of an open file.
+  init?(_ descriptor: Int32) {
+    var facts = stat()
+    guard fstat(descriptor, &facts) == 0 else { return nil }
+    self.init(facts)
+  }
+
+  private init(_ facts: stat) {
     func nanoseconds(_ time: timespec) -> Int64 { Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec) }
     self.init(
       identity: FileIdentity(device: UInt64(facts.st_dev), inode: UInt64(facts.st_ino)), size: Int64(facts.st_size),

@@ -14,13 +14,16 @@ public final class LoadedLibrary {
   public let dynamic: UInt64
   public let isMain: Bool
   public let image: RemoteImage
+  /// The file that is mapped; nil when that is not certain.
+  public let file: MappedFile?
 
-  init(path: String, bias: UInt64, dynamic: UInt64, isMain: Bool, image: RemoteImage) {
+  init(path: String, bias: UInt64, dynamic: UInt64, isMain: Bool, image: RemoteImage, file: MappedFile?) {
     self.path = path
     self.bias = bias
     self.dynamic = dynamic
     self.isMain = isMain
     self.image = image
+    self.file = file
   }
 
   /// The last component of the path, without the mark of a removed file.
@@ -48,8 +51,8 @@ struct LinkMapReader {
 
   static let limit = 4096
 
-  /// AT_PHDR and AT_PHNUM of /proc/PID/auxv (getauxval(3)).
-  func mainImage() throws(CodedError) -> RemoteImage {
+  /// AT_PHDR and AT_PHNUM of /proc/PID/auxv (getauxval(3)): the program, and where its program headers are.
+  func mainImage() throws(CodedError) -> (image: RemoteImage, place: UInt64) {
     let auxv = try ProcFile.read("/proc/\(thread)/auxv", of: pid, to: "read the auxiliary vector of", limit: 4096)
     var values: [UInt64: UInt64] = [:]
     var offset = 0
@@ -60,7 +63,7 @@ struct LinkMapReader {
       offset += 16
     }
     guard let headers = values[3], let count = values[5] else { throw .gone(pid) }
-    return try RemoteImage(memory, programHeadersAt: headers, count: Int(clamping: count), name: executable)
+    return (try RemoteImage(memory, programHeadersAt: headers, count: Int(clamping: count), name: executable), headers)
   }
 
   private func word(_ bytes: [UInt8], _ offset: Int) -> UInt64 {
@@ -72,21 +75,62 @@ struct LinkMapReader {
   /// All objects, the program first. Fails with `process.static` and `process.corrupt`.
   func read(map: MemoryMap) throws(CodedError) -> [LoadedLibrary] {
     let main = try mainImage()
-    guard let dynamic = try main.dynamicSection(), let debug = dynamic.value(21), debug != 0 else {  // DT_DEBUG
+    guard let dynamic = try main.image.dynamicSection(), let debug = dynamic.value(21), debug != 0 else {  // DT_DEBUG
       throw CodedError(.processStatic, "process \(pid) (\(printable(executable))) is statically linked or still starting", data: ["pid": .integer(Int64(pid))])
     }
+    var reader = PageReader(memory)
     // struct r_debug: int version, pad; link_map *r_map; ...
     var node = try memory.load(debug &+ 8, as: UInt64.self)
-    var libraries: [LoadedLibrary] = []
+    var entries: [Entry] = []
     var seen: Set<UInt64> = []
     while node != 0 {
       guard seen.insert(node).inserted, seen.count <= LinkMapReader.limit else {
         throw CodedError(.processCorrupt, "the link map of process \(pid) is a cycle or too long", data: ["pid": .integer(Int64(pid))])
       }
       // struct link_map: l_addr, l_name, l_ld, l_next, l_prev
-      let words = try memory.load(node, count: 4, as: UInt64.self)
-      if let library = try object(words, isFirst: libraries.isEmpty, main: main, map: map) { libraries.append(library) }
+      let words = try reader.words(node, count: 4)
+      let isMain = entries.isEmpty
+      let path = isMain ? LinkMapReader.withoutMark(executable) : String(decoding: try reader.cstring(words[1]), as: UTF8.self)
+      // The vDSO is mapped by the kernel and has no file.
+      let isFile = isMain || !path.isEmpty && !path.hasPrefix("linux-vdso")
+      let base = isFile ? map.imageBase(containing: isMain ? main.place : words[2]) : nil
+      entries.append(Entry(path: path, bias: words[0], dynamic: words[2], base: base))
       node = words[3]
+    }
+    return try libraries(entries, main.image, map)
+  }
+
+  /// What the list says of an object.
+  private struct Entry {
+    let path: String
+    let bias: UInt64
+    let dynamic: UInt64
+    /// Where the file's first byte is mapped.
+    let base: UInt64?
+  }
+
+  private func libraries(_ entries: [Entry], _ main: RemoteImage, _ map: MemoryMap) throws(CodedError) -> [LoadedLibrary] {
+    let bases = entries.compactMap(\.base)
+    let heads = try memory.read(bases, each: MappedFile.headSize)
+    var libraries: [LoadedLibrary] = []
+    var position = 0
+    for (index, entry) in entries.enumerated() {
+      var head: [UInt8] = []
+      var file: MappedFile?
+      if let base = entry.base {
+        head = Array(heads[position..<position + MappedFile.headSize])
+        position += MappedFile.headSize
+        file = map.mapping(containing: base).flatMap { MappedFiles.file(of: $0, beginningWith: head, through: thread) }
+      }
+      let image: RemoteImage
+      if index == 0 {
+        image = try RemoteImage(memory, programHeaders: main.programHeaders, bias: main.bias, name: executable, file: file?.file)
+      } else {
+        guard let base = entry.base else { continue }
+        image = try RemoteImage(memory, base: base, name: entry.path, head: head, file: file?.file)
+      }
+      libraries.append(
+        LoadedLibrary(path: entry.path, bias: entry.bias, dynamic: entry.dynamic, isMain: index == 0, image: image, file: file))
     }
     return libraries
   }
@@ -96,13 +140,36 @@ struct LinkMapReader {
     let mark = " (deleted)"
     return path.hasSuffix(mark) ? String(path.dropLast(mark.count)) : path
   }
+}
 
-  private func object(_ words: [UInt64], isFirst: Bool, main: RemoteImage, map: MemoryMap) throws(CodedError) -> LoadedLibrary? {
-    if isFirst { return LoadedLibrary(path: LinkMapReader.withoutMark(executable), bias: words[0], dynamic: words[2], isMain: true, image: main) }
-    let path = String(decoding: try memory.cstring(words[1]), as: UTF8.self)
-    // The vDSO is mapped by the kernel and has no file.
-    guard !path.isEmpty, !path.hasPrefix("linux-vdso"), let base = map.imageBase(containing: words[2]) else { return nil }
-    let image = try RemoteImage(memory, base: base, name: path)
-    return LoadedLibrary(path: path, bias: words[0], dynamic: words[2], isMain: false, image: image)
+/// Reads small things that lie near one another: page by page, each page once.
+private struct PageReader {
+  private let memory: ProcessMemory
+  private var pages: [(start: UInt64, bytes: [UInt8])] = []
+  private static let size: UInt64 = 4096
+
+  init(_ memory: ProcessMemory) { self.memory = memory }
+
+  /// Empty for one that cannot be read.
+  private mutating func page(of address: UInt64) -> [UInt8] {
+    let start = address & ~(PageReader.size - 1)
+    if let found = pages.last(where: { $0.start == start }) { return found.bytes }
+    let bytes = memory.readPrefix(start, count: Int(PageReader.size))
+    pages.append((start, bytes))
+    return bytes
+  }
+
+  mutating func words(_ address: UInt64, count: Int) throws(CodedError) -> [UInt64] {
+    let bytes = page(of: address)
+    let first = Int(address % PageReader.size)
+    guard first + count * 8 <= bytes.count else { return try memory.load(address, count: count, as: UInt64.self) }
+    return (0..<count).map { bytes.integer(at: first + $0 * 8) ?? 0 }
+  }
+
+  mutating func cstring(_ address: UInt64) throws(CodedError) -> [UInt8] {
+    let bytes = page(of: address)
+    let first = Int(address % PageReader.size)
+    guard first < bytes.count, let end = bytes[first...].firstIndex(of: 0) else { return try memory.cstring(address) }
+    return Array(bytes[first..<end])
   }
 }

@@ -14,6 +14,8 @@ final class DwflHandle {
   private let callbacks: UnsafeMutablePointer<Dwfl_Callbacks>
   private let threadCallbacks: UnsafeMutablePointer<Dwfl_Thread_Callbacks>
   private var isAttached = false
+  /// Files whose handles the modules use.
+  private var files: [MappedFile] = []
 
   /// The piece of stack that was copied for the unwinding in progress.
   private var stackBase: UInt64 = 0
@@ -40,7 +42,7 @@ final class DwflHandle {
     callbacks.initialize(to: Dwfl_Callbacks())
     // No search for separate debug files: .eh_frame of the mapped file is what unwinding needs.
     callbacks.pointee.find_debuginfo = { _, _, _, _, _, _, _, _ in -1 }
-    callbacks.pointee.find_elf = { _, _, _, _, _, _ in -1 }
+    callbacks.pointee.find_elf = ul_find_mapped
     callbacks.pointee.section_address = nil
     threadCallbacks = .allocate(capacity: 1)
     threadCallbacks.initialize(to: Dwfl_Thread_Callbacks())
@@ -70,16 +72,13 @@ final class DwflHandle {
     threadCallbacks.deallocate()
   }
 
-  func report(_ modules: [UnwindModule], adding: Bool) {
+  func report(_ modules: [UnwindModule], of thread: pid_t, adding: Bool) {
     guard let dwfl else { return }
     if adding { dwfl_report_begin_add(dwfl) } else { dwfl_report_begin(dwfl) }
-    for module in modules {
-      if module.path == "[vdso]" {
-        reportVDSO(module.base)
-        continue
-      }
+    for module in modules where !reportShared(module) {
+      if module.isVDSO { continue }
       // add_p_vaddr: `base` is the address of the file's first byte, for ET_EXEC it is ignored by giving 0.
-      dwfl_report_elf(dwfl, module.displayPath, module.path, -1, module.base, false)
+      dwfl_report_elf(dwfl, module.first.path, module.first.openablePath(through: thread), -1, module.base, false)
     }
     dwfl_report_end(dwfl, nil, nil)
     described.removeAll()
@@ -88,12 +87,22 @@ final class DwflHandle {
     isAttached = dwfl_attach_state(dwfl, nil, pid, threadCallbacks, context)
   }
 
-  /// The kernel maps the same vDSO into every process: our own copy, in a memory file, stands for the target's.
-  private func reportVDSO(_ base: UInt64) {
-    let descriptor = ul_vdso_descriptor()
-    guard descriptor >= 0 else { return }
-    if dwfl_report_elf(dwfl, "[vdso]", "[vdso]", descriptor, base, false) == nil { close(descriptor) }
+  /// With a handle of the file that other processes have mapped, too. It is kept for as long as this.
+  private func reportShared(_ module: UnwindModule) -> Bool {
+    if module.isVDSO {
+      guard let elf = DwflHandle.vdso else { return false }
+      return ul_report_mapped(dwfl!, "[vdso]", module.base, module.end, elf) == 0
+    }
+    guard let file = MappedFiles.known(module.identity), file.isUniform, let elf = file.elf else { return false }
+    files.append(file)
+    return ul_report_mapped(dwfl!, module.first.path, module.base, module.end, elf) == 0
   }
+
+  /// The kernel maps the same vDSO into every process: our own copy, in a memory file, stands for the target's.
+  nonisolated(unsafe) private static let vdso: OpaquePointer? = {
+    let descriptor = ul_vdso_descriptor()
+    return descriptor >= 0 ? ul_elf_open(descriptor) : nil
+  }()
 
   private func word(at address: UInt64) -> UInt64? {
     let offset = address &- stackBase

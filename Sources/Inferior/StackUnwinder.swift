@@ -42,45 +42,35 @@ public final class StackUnwinder {
   init(pid: pid_t, memory: ProcessMemory, map: MemoryMap) {
     handle = DwflHandle(pid: pid, memory: memory)
     thread = memory.thread
-    let modules = StackUnwinder.modules(map, thread: thread)
+    let modules = StackUnwinder.modules(map)
     known = Dictionary(modules.map { ($0.base, $0) }) { first, _ in first }
-    handle.report(modules, adding: false)
-  }
-
-  /// Reports what has been loaded since, and unwinds once with registers of earlier: the files are then mapped and parsed
-  /// before anything is stopped. What those registers lead to is of no interest.
-  func prepare(_ map: MemoryMap, _ rehearsal: (tid: pid_t, registers: Registers)?) {
-    add(StackUnwinder.modules(map, thread: thread))
-    if let rehearsal { _ = unwind(rehearsal.tid, rehearsal.registers) }
-  }
-
-  private func add(_ modules: [UnwindModule]) {
-    let added = modules.filter { known.updateValue($0, forKey: $0.base) == nil }
-    if !added.isEmpty { handle.report(added, adding: true) }
+    handle.report(modules, of: thread, adding: false)
   }
 
   /// Takes notice of what has been loaded since. False when that lies where something else was before: this unwinder would
   /// unwind by the wrong tables.
   func follow(_ map: MemoryMap) -> Bool {
-    let modules = StackUnwinder.modules(map, thread: thread)
-    for module in modules {
-      if let same = known[module.base], same.identity == module.identity { continue }
+    var added: [UnwindModule] = []
+    for module in StackUnwinder.modules(map) {
+      if let same = known[module.base] {
+        if same.identity == module.identity && same.end == module.end { continue }
+        return false
+      }
       if known.values.contains(where: { $0.base < module.end && module.base < $0.end }) { return false }
+      added.append(module)
     }
-    add(modules)
+    for module in added { known[module.base] = module }
+    if !added.isEmpty { handle.report(added, of: thread, adding: true) }
     return true
   }
 
   /// The files with code of a mapping list, each with the address of its first byte.
-  private static func modules(_ map: MemoryMap, thread: pid_t) -> [UnwindModule] {
+  private static func modules(_ map: MemoryMap) -> [UnwindModule] {
     var modules: [UnwindModule] = []
     var base: Mapping?
     for mapping in map.mappings {
       if mapping.path == "[vdso]" {
-        modules.append(
-          UnwindModule(
-            path: "[vdso]", displayPath: "[vdso]", base: mapping.range.lowerBound, end: mapping.range.upperBound,
-            identity: FileIdentity(device: 0, inode: 0)))
+        modules.append(UnwindModule(first: mapping, end: mapping.range.upperBound))
         continue
       }
       guard mapping.isFile else { continue }
@@ -90,10 +80,7 @@ public final class StackUnwinder {
         modules[modules.count - 1].end = mapping.range.upperBound
         continue
       }
-      modules.append(
-        UnwindModule(
-          path: first.openablePath(through: thread), displayPath: mapping.path, base: first.range.lowerBound,
-          end: mapping.range.upperBound, identity: FileIdentity(device: first.device, inode: first.inode)))
+      modules.append(UnwindModule(first: first, end: mapping.range.upperBound))
     }
     return modules
   }
@@ -116,12 +103,13 @@ public final class StackUnwinder {
 
 /// A file for libdw, and where it is mapped.
 struct UnwindModule {
-  let path: String
-  let displayPath: String
-  let base: UInt64
+  /// The mapping with its first byte.
+  let first: Mapping
   /// Where its last code ends.
   var end: UInt64
-  let identity: FileIdentity
+  var base: UInt64 { first.range.lowerBound }
+  var isVDSO: Bool { first.path == "[vdso]" }
+  var identity: FileIdentity { FileIdentity(device: first.device, inode: first.inode) }
 }
 
 extension ProcessMemory {

@@ -15,11 +15,14 @@ public final class TargetProcess {
   /// The target of /proc/PID/exe, with ` (deleted)` when the file has been replaced.
   public let executable: String
   private let pidDescriptor: Int32
+  private let mappedFiles = MappedFiles.Use()
   private var cachedMap: MemoryMap?
   /// When the libraries were read, nanoseconds of CLOCK_MONOTONIC.
   private var readAt: UInt64 = 0
   private var cachedLibraries: [LoadedLibrary]?
   private var cachedUnwinder: StackUnwinder?
+  /// The code that the unwinder knows.
+  private var unwoundCode: [CodeMapping] = []
   private var cachedHazards: CarrierHazards?
   private var cachedFileSymbols: [UInt64: SymbolTable?] = [:]
 
@@ -79,12 +82,19 @@ public final class TargetProcess {
     cachedFileSymbols.removeAll()
   }
 
-  /// Takes notice of what was loaded, nothing having been unloaded: the unwinder goes on, and is warmed up with registers of
-  /// earlier.
+  /// Takes notice of what was loaded: the unwinder goes on, and is warmed up with registers of earlier, so that what it needs
+  /// is in memory before anything is stopped.
   public func refreshLoaded(rehearsing carrier: (tid: pid_t, registers: Registers)?) {
     cachedMap = nil
     cachedLibraries = nil
-    cachedUnwinder?.prepare(map, carrier)
+    followMap()
+    if let carrier { _ = cachedUnwinder?.unwind(carrier.tid, carrier.registers) }
+  }
+
+  /// An unwinder for other mappings than the present ones is given up.
+  private func followMap() {
+    guard let unwinder = cachedUnwinder else { return }
+    if unwinder.follow(map) { unwoundCode = map.code } else { cachedUnwinder = nil }
   }
 
   /// Unwinds what sleeping threads and the given functions look like now, without stopping anything: in the stop, files and
@@ -146,14 +156,16 @@ public final class TargetProcess {
   public func unwinder() -> StackUnwinder {
     if let cachedUnwinder { return cachedUnwinder }
     let unwinder = StackUnwinder(pid: pid, memory: memory, map: map)
+    unwoundCode = map.code
     cachedUnwinder = unwinder
     return unwinder
   }
 
   /// The unwinder for what is mapped now: between two attempts the program may have loaded and unloaded things.
   public func currentUnwinder() -> StackUnwinder {
+    if let cachedUnwinder, let code = CodeMapping.list(of: memory.thread), code == unwoundCode { return cachedUnwinder }
     cachedMap = nil
-    if cachedUnwinder?.follow(map) == false { cachedUnwinder = nil }
+    followMap()
     return unwinder()
   }
 
@@ -222,9 +234,16 @@ public final class TargetProcess {
   func fileSymbols(of library: LoadedLibrary) -> SymbolTable? {
     let key = library.image.extent.lowerBound
     if let known = cachedFileSymbols[key] { return known }
-    let table = try? ELFFile(path: openablePath(of: library)).staticSymbols()
+    let table = (try? localSymbols(of: library)) ?? nil
     cachedFileSymbols[key] = .some(table)
     return table
+  }
+
+  /// The same for those who must know why not: nil when the file cannot be opened, `elf.malformed` when it is damaged.
+  public func localSymbols(of library: LoadedLibrary) throws(CodedError) -> SymbolTable? {
+    if let file = library.file?.file { return try file.staticSymbols() }
+    guard let file = try? ELFFile(path: openablePath(of: library)) else { return nil }
+    return try file.staticSymbols()
   }
 
   /// A path under which the very file that is mapped can be opened: by its name when that still leads to it, else through

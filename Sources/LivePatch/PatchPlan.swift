@@ -278,8 +278,7 @@ public struct PatchPlanner {
     if let other = exported.first(where: \.isCode) {
       return Definition(value: other.value, size: other.size, isIndirect: other.kind == .indirectFunction, isElsewhere: true)
     }
-    guard exported.isEmpty, let file = try? ELFFile(path: process.openablePath(of: library)) else { return nil }
-    let local = try file.staticSymbols()
+    guard exported.isEmpty, let local = try process.localSymbols(of: library) else { return nil }
     if let found = choose(local.all(named: unit.oldName)) { return found }
     return local.count == 0 && unit.oldAddress != 0 ? Definition(value: unit.oldAddress, size: 0, isIndirect: false) : nil
   }
