@@ -57,6 +57,7 @@ static void fill_block(struct pulp_patch *patch, const struct pulp_request *requ
   patch->target_bias = from->target_bias;
   patch->applied_universe = PULP_NEVER;
   patch->flags = (uint32_t)from->flags;
+  if (request->flags & PULP_REQUEST_GUEST) patch->flags |= PULP_PATCH_GUEST;
   patch->unit_count = from->unit_count;
   for (uint32_t index = 0; index < from->unit_count; index++) {
     to[index].patched_addr = units[index].entry;
@@ -150,12 +151,25 @@ static bool is_unfinished(void *handle) {
   return false;
 }
 
-static void *load(const char *path, bool is_for_suse) {
+/* Its constructors run. */
+static void *load(const struct pulp_patch *patch, const char *path, bool is_for_suse) {
+  struct pulp_guest guest;
   size_t size = pulp_length(path) + 1;
   if (is_for_suse && size <= sizeof opening) pulp_copy(opening, path, size);
+  pulp_guest_enter(&guest, patch->flags & PULP_PATCH_GUEST);
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  pulp_guest_leave(&guest);
   *opening = 0;
   return handle;
+}
+
+/* So do its destructors. */
+static int close_container(const struct pulp_patch *patch, uint64_t handle) {
+  struct pulp_guest guest;
+  pulp_guest_enter(&guest, patch->flags & PULP_PATCH_GUEST);
+  int result = dlclose((void *)(uintptr_t)handle);
+  pulp_guest_leave(&guest);
+  return result;
 }
 
 /* A container that the loader has already is only referenced: its constructors do not run again. */
@@ -181,7 +195,7 @@ static uint64_t open_container(struct pulp_patch *patch, const struct pulp_reque
     return PULP_EDLOPEN;
   }
   if (handle) patch->flags |= PULP_PATCH_WAS_LOADED;
-  if (!handle) handle = load(path, request->flags & PULP_REQUEST_SUSE);
+  if (!handle) handle = load(patch, path, request->flags & PULP_REQUEST_SUSE);
   if (handle) {
     patch->handle = (uintptr_t)handle;
     return PULP_OK;
@@ -231,7 +245,7 @@ uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_r
     *ret = patch;
     return PULP_OK;
   }
-  if (patch->handle) dlclose((void *)(uintptr_t)patch->handle);
+  if (patch->handle) close_container(patch, patch->handle);
   release_target(patch);
   munmap(patch, patch->block_size);
   return status;
@@ -305,7 +319,7 @@ static void give_block_back(struct pulp_patch *patch) {
 uint64_t pulp_patch_drop(struct pulp_patch *patch) {
   uint64_t still_there = 0, handle = patch->handle;
   PULP_PUBLISH(patch->handle, 0);
-  if (handle && dlclose((void *)(uintptr_t)handle)) return PULP_EUNKNOWN;
+  if (handle && close_container(patch, handle)) return PULP_EUNKNOWN;
   release_target(patch);
   bool kept = patch->container_end &&
               pulp_module_visit(patch->container_base, NULL, same_build, patch, &still_there) && still_there;
@@ -323,7 +337,7 @@ void pulp_patch_retire(struct pulp_patch *patch) {
   if (!other->handle) {
     PULP_PUBLISH(other->handle, patch->handle);
   } else if (patch->handle) {
-    dlclose((void *)(uintptr_t)patch->handle);
+    close_container(patch, patch->handle);
   }
   give_block_back(patch);
 }

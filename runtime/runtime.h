@@ -1,12 +1,13 @@
 /* runtime.h: what the files of libpulp.so share. Nothing here is seen outside; the contract with ulpsh is pulp_abi.h.
  *
- * House rules for everything in this directory: never end, block or print from the host; no malloc of our own (mmap
+ * House rules for everything in this directory: never end (but see guest.c), block or print from the host; no malloc of our own (mmap
  * only), no stdio, no thread, no signal handler, no interposition; general registers only.
  */
 #ifndef PULP_RUNTIME_H
 #define PULP_RUNTIME_H
 
 #include <pulp_abi.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -93,6 +94,20 @@ uint64_t pulp_module_room(const struct pulp_module *module, uint64_t address, ui
 bool pulp_request_valid(const struct pulp_request *request, uint32_t capacity);
 const struct pulp_request_patch *pulp_request_patches(const struct pulp_request *request);
 const char *pulp_request_string(const struct pulp_request *request, uint32_t offset);
+
+/* guest.c: around code of a container */
+enum { PULP_GUEST_FAULTS = 6 };
+struct pulp_action { /* the kernel's, rt_sigaction(2) */
+  uint64_t handler, flags, restorer, mask;
+};
+struct pulp_guest {
+  long process; /* 0: nothing is looked at */
+  bool has_stack;
+  stack_t stack;
+  struct pulp_action actions[PULP_GUEST_FAULTS]; /* handler 0: the default, or unknown */
+};
+void pulp_guest_enter(struct pulp_guest *guest, bool is_expected);
+void pulp_guest_leave(const struct pulp_guest *guest);
 
 /* patch.c */
 uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_request_patch *from,

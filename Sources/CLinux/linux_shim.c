@@ -128,6 +128,22 @@ long ul_detach(pid_t tid, int signal) {
   return result;
 }
 
+static struct ul_workplace callee;
+static uint64_t home_start, home_end;
+
+void ul_set_callee(struct ul_workplace workplace, uint64_t start, uint64_t end) {
+  callee = workplace;
+  home_start = start;
+  home_end = end;
+}
+
+/* On the stack that it was borrowed from, and not on its way back there. */
+static int is_at_home(const struct ul_system_call *call) {
+  uint64_t stack = call->stack_pointer, point = call->instruction_pointer;
+  if (stack < home_start || stack >= home_end || (stack > callee.stack_bottom && stack <= callee.stack_top)) return 0;
+  return point < callee.text_start || point > callee.text_end;
+}
+
 int ul_is_guarded_call(pid_t tid) {
   static const uint16_t guarded[] = {
     SYS_exit, SYS_exit_group, SYS_execve, SYS_execveat, SYS_kill, SYS_tkill, SYS_tgkill, SYS_rt_sigqueueinfo,
@@ -137,7 +153,7 @@ int ul_is_guarded_call(pid_t tid) {
   if (ul_get_system_call(tid, &call) < 0 || !call.is_entry) return 0;
   for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++)
     if (call.number == guarded[i]) return 1;
-  return 0;
+  return is_at_home(&call);
 }
 
 long ul_get_registers(pid_t tid, struct user_regs_struct *registers) {

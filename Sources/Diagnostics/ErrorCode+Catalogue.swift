@@ -68,6 +68,10 @@ extension ErrorCode {
   public static let callLost = ErrorCode(
     "call.lost", "the borrowed thread ended in the middle of the called function, and took the loader's lock with it",
     hint: "the program goes on, but its next dlopen may wait for ever: restart it when you can")
+  public static let callEscaped = ErrorCode(
+    "call.escaped", "the called function jumped into the program's own code (longjmp) and did not come back; the loader's lock stayed "
+      + "with the thread",
+    hint: "the program goes on where it was sent, but its next dlopen may wait for ever: restart it when you can")
   public static let callBusy = ErrorCode(
     "call.busy", "a call of an earlier ulpsh still runs in the process", hint: "wait for it to return and try again")
   public static let callUnknownFunction = ErrorCode(
@@ -215,7 +219,7 @@ extension ErrorCode {
     processNotFound, processGone, processPermission, processTraced, processStopped, processFrozen, processZombie, processWordSize,
     processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
     seccompStrict, seccompForbidden, seccompUnknown, seccompPermission,
-    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callBusy, callUnknownFunction, receiptDiffers,
+    memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callEscaped, callBusy, callUnknownFunction, receiptDiffers,
     handleClosed,
     runtimeMissing, runtimeVersion, runtimeForeign, runtimeDisabled, runtimeCorrupt,
     operationBusy, operationPending, operationExpired,

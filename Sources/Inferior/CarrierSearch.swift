@@ -18,9 +18,9 @@ extension TargetProcess {
   /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
   public func borrowCarrier(
     _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check,
-    makesMemoryFile: Bool = false
+    needs: SeccompNeeds = []
   ) throws(CodedError) -> pid_t {
-    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp, makesMemoryFile: makesMemoryFile)
+    let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp, needs: needs)
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
@@ -53,8 +53,8 @@ struct CarrierSearch {
   let hazards: CarrierHazards
   let unwinder: StackUnwinder
   let seccomp: SeccompPolicy
-  /// The call takes memfd_create(2), too.
-  var makesMemoryFile = false
+  /// What the call takes besides.
+  var needs: SeccompNeeds = []
 
   /// A thread is stopped at most this often in one operation.
   static let stopLimit = 20
@@ -93,7 +93,7 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
-    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(makesMemoryFile: makesMemoryFile) }
+    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(needs) }
     return nil
   }
 

@@ -13,6 +13,17 @@ public enum SeccompPolicy: String, Sendable, CaseIterable {
   case suspend
 }
 
+/// What a call takes besides what loading takes.
+public struct SeccompNeeds: OptionSet, Sendable {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  /// Delivery by a memory file.
+  public static let memoryFile = SeccompNeeds(rawValue: 1)
+  /// Keeping the carrier as it was from code of a container (runtime/guest.c).
+  public static let guest = SeccompNeeds(rawValue: 2)
+}
+
 /// Whether a stopped thread's seccomp filters let it do what loading a container needs (seccomp(2), BPF as in
 /// <linux/bpf_common.h>).
 struct SeccompCheck {
@@ -43,8 +54,12 @@ struct SeccompCheck {
     Call(name: "rt_sigprocmask", number: 14, arguments: [2, 0, 0, 8, 0, 0]),
   ]
 
-  /// What delivery by a memory file takes besides: MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL.
-  static let memoryFile = Call(name: "memfd_create", number: 319, arguments: [0, 11, 0, 0, 0, 0])
+  /// MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL.
+  private static let memoryFile = [Call(name: "memfd_create", number: 319, arguments: [0, 11, 0, 0, 0, 0])]
+  private static let guest = [
+    Call(name: "getpid", number: 39, arguments: [0, 0, 0, 0, 0, 0]), Call(name: "sigaltstack", number: 131, arguments: [0, 0, 0, 0, 0, 0]),
+    Call(name: "rt_sigaction", number: 13, arguments: [11, 0, 0, 8, 0, 0]),
+  ]
 
   /// 0: none, 1: strict mode, 2: filters (proc(5)).
   var mode: UInt64 {
@@ -59,13 +74,14 @@ struct SeccompCheck {
   }
 
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
-  func run(makesMemoryFile: Bool = false) throws(CodedError) {
+  func run(_ needs: SeccompNeeds = []) throws(CodedError) {
     let mode = self.mode
     if mode == 0 { return }
     let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
     guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
     let filters = try readFilters(data)
-    let needed = SeccompCheck.needed + firstAllocation() + (makesMemoryFile ? [SeccompCheck.memoryFile] : [])
+    let needed = SeccompCheck.needed + firstAllocation()
+      + (needs.contains(.memoryFile) ? SeccompCheck.memoryFile : []) + (needs.contains(.guest) ? SeccompCheck.guest : [])
     let forbidden = needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
     if !forbidden.isEmpty {
       throw CodedError(

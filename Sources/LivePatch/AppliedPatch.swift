@@ -37,6 +37,12 @@ public struct LoadedPatch: Sendable {
   /// How the container came into the process.
   public var delivery: Delivery { flags & UInt32(PULP_PATCH_MEMORY.rawValue) != 0 ? .memory : .path }
 
+  /// Whether code of it has run when it was loaded, with the carrier kept as it was; its destructors are treated the same.
+  var wasGuest: Bool { flags & UInt32(PULP_PATCH_GUEST.rawValue) != 0 }
+
+  /// Why it is not even given back when it never came into force: its code has run, and its handlers may be installed.
+  var lastingReason: String? { wasGuest && keepReason == .handlers ? KeepReason.handlers.text : nil }
+
   public func isInForce(at universe: UInt64) -> Bool {
     appliedUniverse <= universe && (revertedUniverse == 0 || universe < revertedUniverse)
   }

@@ -1,3 +1,4 @@
+import CPulpABI
 import Diagnostics
 import ELF
 import Glibc
@@ -15,28 +16,42 @@ import Tracing
 /// - At the time limit the innermost frames must be the container's own, or of a function of libc that holds nothing while it
 ///   waits; otherwise the callee goes on for a moment and is looked at again.
 /// - exit(3) has called the program's own handlers when it comes to _exit(2): there is no way back, so the program ends.
+/// - longjmp(3) into the program's own frames is seen at the next system call, or at the time limit. What the loader kept in
+///   registers is lost by then, so there is no way back either: the thread gets its signal mask and goes on where it was sent.
 final class CalleeWatch {
   let process: TargetProcess
   let tid: pid_t
   /// The time limit is the operator's `max_carrier`.
   let limitsCarrier: Bool
-  /// Objects that were loaded before the call, by their load bias: not the container's.
+  /// Where the call runs, and the carrier's own stack, on which it must not run; nil when its bounds are not known.
+  private let site: CallSite
+  private let home: Range<UInt64>?
+  /// Objects that were loaded before the call and are not to go with it, by their load bias: not the container's.
   private let before: Set<UInt64>
   /// The first thing that went wrong.
   private(set) var fault: CodedError?
   /// What the callee has begun that cannot be averted: how the program or its thread will end.
   private(set) var ending: String?
 
-  init(_ process: TargetProcess, _ tid: pid_t, limitsCarrier: Bool) {
+  init(_ process: TargetProcess, _ tid: pid_t, limitsCarrier: Bool, site: CallSite, home: Range<UInt64>?, leaving: Range<UInt64>?) {
     self.process = process
     self.tid = tid
     self.limitsCarrier = limitsCarrier
-    before = Set(((try? process.libraries()) ?? []).map(\.bias))
+    self.site = site
+    self.home = home
+    let staying = ((try? process.libraries()) ?? []).filter { leaving?.contains($0.image.extent.lowerBound) != true }
+    before = Set(staying.map(\.bias))
   }
 
   func judge(_ event: CallEvent) -> CallVerdict {
-    if case .systemCall = event.kind, !isHarmful(event.registers) { return .goOn }
+    let isOutside = isOutside(event.registers)
+    if case .systemCall = event.kind, !isOutside, !isHarmful(event.registers) { return .goOn }
     process.refreshLoaded(rehearsing: nil)
+    if isOutside {
+      if isAstray(event.registers) { return .escaped(escape(event.registers)) }
+      if event.registers.systemCall == 60 { ending = inevitableEnd(event.registers, nil) }
+      return .goOn
+    }
     let way = wayOut(event.registers)
     switch event.kind {
     case .fault(let signal, let code, let address):
@@ -59,6 +74,28 @@ final class CalleeWatch {
   }
 
   private func note(_ error: CodedError) { if fault == nil { fault = error } }
+
+  // MARK: - Out of the call
+
+  /// On the stack that the carrier was borrowed from: it has jumped there, or has just been given back.
+  private func isOutside(_ registers: Registers) -> Bool {
+    home?.contains(registers.stackPointer) == true && !site.isInside(registers)
+  }
+
+  /// Whether the call was left without a result, and nothing on this stack leads back into it: a constructor may run a context
+  /// of its own wherever it likes. Where there is nothing but libc (and below it the
+  /// program's first instruction), the thread is about to end: pthread_exit(3) jumps, too.
+  private func isAstray(_ registers: Registers) -> Bool {
+    guard let state = try? process.memory.load(site.mailbox, as: UInt32.self), state == UInt32(PULP_CALL_RUNNING.rawValue) else { return false }
+    let homes = process.unwinder().unwind(tid, registers).frames.map { try? process.library(containing: $0.lookupAddress) }
+    return homes.allSatisfy { $0.map { before.contains($0.bias) } ?? true } && homes.dropLast().contains { $0.map { !isLibc($0) } ?? true }
+  }
+
+  private func isLibc(_ library: LoadedLibrary) -> Bool { library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") }
+
+  private func escape(_ registers: Registers) -> CodedError {
+    error(.callEscaped, "longjmp", "jumped into the program's own frames and did not come back; it goes on", registers.programCounter, nil)
+  }
 
   // MARK: - The way out
 
@@ -102,7 +139,7 @@ final class CalleeWatch {
       if !before.contains(library.bias) {
         if isInLibc { return false }
       } else {
-        guard library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") else { return false }
+        guard isLibc(library) else { return false }
         if isInLibc { continue }
         guard let name = try? library.image.function(containing: RemoteAddress(frame.lookupAddress))?.name else { return false }
         guard CalleeWatch.lockless.contains(name.hasPrefix("__") ? String(name.dropFirst(2)) : name) else { return false }

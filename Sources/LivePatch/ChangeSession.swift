@@ -75,6 +75,8 @@ final class ChangeSession {
     /// The runtime's own, below which the loader runs code of the container: that is forced out when it does not return.
     /// `guarded`: it is not let into system calls that would harm the program. `patient`: nothing is forced out for its time.
     case loading(guarded: Bool, patient: Bool = false)
+    /// The same, guarded, with the destructors of the container that lies there.
+    case unloading(Range<UInt64>)
   }
 
   /// How long the loader has, after the time limit, to come to its end.
@@ -84,34 +86,41 @@ final class ChangeSession {
   /// `call.timeout`, `call.fault`, `call.lost`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    maxCarrier: UInt64? = nil, callee: Callee = .any, makesMemoryFile: Bool = false
+    maxCarrier: UInt64? = nil, callee: Callee = .any, needs: SeccompNeeds = []
   ) throws(CodedError) -> Answer {
     do throws(CodedError) {
       return try callUnexplained(
-        function, arguments, until: deadline, on: wanted, maxCarrier: maxCarrier, callee: callee, makesMemoryFile: makesMemoryFile)
+        function, arguments, until: deadline, on: wanted, maxCarrier: maxCarrier, callee: callee, needs: needs)
     } catch { throw process.explained(error) }
   }
 
   private func callUnexplained(
     _ function: UInt64, _ arguments: [UInt64], until deadline: Deadline, on wanted: pid_t?, maxCarrier: UInt64?, callee: Callee,
-    makesMemoryFile: Bool
+    needs: SeccompNeeds
   ) throws(CodedError) -> Answer {
     let site = runtime.callSite
     try checkIdle()
     ul_urgent(Int32(UL_URGENT_CALL), 1)
     defer { ul_urgent(Int32(UL_URGENT_CALL), 0) }
-    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp, makesMemoryFile: makesMemoryFile)
+    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp, needs: needs)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     let hasOwnStack = trace.registers(of: tid).map { process.isOnOwnStack(tid, $0) } ?? true
+    let home = hasOwnStack ? lastCarrier.flatMap { process.map.mapping(containing: $0.registers.stackPointer)?.range } : nil
     sequence += 1
     var isGuarded = false
-    if case .loading(guarded: true, _) = callee { isGuarded = true }
-    let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
+    var leaving: Range<UInt64>?
+    switch callee {
+    case .any: break
+    case .loading(let guarded, _): isGuarded = guarded
+    case .unloading(let container): (isGuarded, leaving) = (true, container)
+    }
+    let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds, site: site, home: home,
+      leaving: leaving)
     try process.applySeccomp(seccomp, to: tid, &trace, site: site)
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,
-      inCallStack: !hasOwnStack)
+      inCallStack: !hasOwnStack, home: home)
     let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
     let elapsed = Deadline.now - borrowed
     carrierNanoseconds += elapsed
@@ -128,7 +137,9 @@ final class ChangeSession {
     let limit = maxCarrier.map { Deadline(afterMicroseconds: min($0, deadline.remainingMicroseconds)) } ?? deadline
     var end = limit
     var forced: Deadline?
-    if case .loading(_, patient: false) = callee {
+    switch callee {
+    case .any, .loading(_, patient: true): break
+    case .loading, .unloading:
       forced = limit
       end = Deadline(afterMicroseconds: limit.remainingMicroseconds + ChangeSession.grace)
     }
@@ -184,11 +195,15 @@ final class ChangeSession {
 
   /// Stops the world with every thread out of stubs, paddings and entry bytes, also those whose interrupted place lies in
   /// a signal frame: they are let go and met again. Afterwards slots are unreachable and entries may be rewritten.
-  func stopWorldAtRest(_ check: WorldCheck, until deadline: Deadline) throws(CodedError) -> WorldStop {
+  ///
+  /// - Parameter pause: the longest time that one stop may take, microseconds.
+  func stopWorldAtRest(
+    _ check: WorldCheck, until deadline: Deadline, pause: UInt64 = PatchOperation.stopLimit
+  ) throws(CodedError) -> WorldStop {
     let unwinder = process.currentUnwinder()
     while true {
-      // The last attempt gets time for its stop, or a late handler would look like a thread that cannot be stopped.
-      let world = try stopWorld(until: Deadline(afterMicroseconds: max(deadline.remainingMicroseconds, PatchOperation.stopLimit)))
+      // The last attempt gets time for its stop, too, or a late handler would look like a thread that cannot be stopped.
+      let world = try stopWorld(until: Deadline(afterMicroseconds: pause))
       do throws(CodedError) {
         try check.rewindAll(&trace)
         guard let tid = try firstInTransit(check, unwinder) else { return world }
@@ -218,12 +233,12 @@ final class ChangeSession {
   // MARK: - Who is in a container
 
   /// What `occupants` says, with a stop of its own.
-  func findOccupants(of patches: [LoadedPatch]) throws(CodedError) -> [UInt64: String] {
+  func findOccupants(of patches: [LoadedPatch], pause: UInt64 = PatchOperation.stopLimit) throws(CodedError) -> [UInt64: Occupancy] {
     if patches.isEmpty { return [:] }
     for attempt in 1... {
       let unwinder = process.currentUnwinder()
       do throws(CodedError) {
-        _ = try stopWorld(until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+        _ = try stopWorld(until: Deadline(afterMicroseconds: pause))
       } catch {
         guard error.code == .processUnstoppable, attempt < 8 else { throw error }
         continue

@@ -10,6 +10,8 @@ public enum KeepReason: UInt8, Sendable {
   case constants = 1, variables, threadLocals, functionPointers, registrations, otherData
   /// The operator's wish.
   case asked
+  /// The kernel or libc may hold its code for good, whether or not it ever came into force.
+  case handlers
   /// What of it is in the target's journal has no reason that this program knows.
   case unknown = 255
 
@@ -19,9 +21,10 @@ public enum KeepReason: UInt8, Sendable {
     case .variables: "it holds variables, whose addresses the program may still have"
     case .threadLocals: "it holds thread-local variables"
     case .functionPointers: "it holds pointers to its own functions, which the program may still have"
-    case .registrations: "it calls functions that keep what they are given, such as atexit or sigaction"
+    case .registrations: "it calls functions that keep what they are given, such as atexit or pthread_create"
     case .otherData: "it holds data of a kind that is not known to be unused"
     case .asked: "it was to be kept"
+    case .handlers: "it calls functions that keep its code and never give it back, such as sigaction or timer_create"
     case .unknown: "it was to be kept by the tool that applied it"
     }
   }
@@ -41,10 +44,12 @@ extension Container {
   /// Decided from sections, relocations and imports. Not decidable, and left to the author (`unload = false`): code that
   /// computes the address of one of its own functions (`lea`) and gives it to the program by a way of its own.
   public func keepReason() throws(CodedError) -> KeepReason? {
+    let imports = try file.undefinedNames()
+    if imports.contains(where: Container.installers.contains) { return .handlers }
     for section in try file.sections() where section.isAllocated && section.size > 0 {
       if let reason = try reason(of: section) { return reason }
     }
-    if try file.undefinedNames().contains(where: Container.keepers.contains) { return .registrations }
+    if imports.contains(where: Container.keepers.contains) { return .registrations }
     return try givesFunctionsAway() ? .functionPointers : nil
   }
 
@@ -63,11 +68,16 @@ extension Container {
     ".plt", ".text", ".eh_frame", ".gcc_except_table", ".dynamic", ".got", "__patchable_function_entries", ".tm_clone_table", ".ulp",
   ]
 
-  /// Functions of libc and libpthread that keep a pointer they are given: to a function, as a rule.
+  /// Functions of libc and libpthread that keep a pointer they are given: to a function, as a rule. dlclose(3) takes these back,
+  /// or they are seen on the stack of a thread.
   private static let keepers: Set<String> = [
-    "__cxa_atexit", "__cxa_thread_atexit", "__cxa_thread_atexit_impl", "__cxa_at_quick_exit", "atexit", "at_quick_exit", "on_exit",
-    "pthread_atfork", "__register_atfork", "pthread_create", "thrd_create", "pthread_key_create", "tss_create", "signal",
-    "__sysv_signal", "bsd_signal", "sigset", "sigaction", "timer_create", "makecontext", "clone", "ftw", "setlocale",
+    "__cxa_atexit", "__cxa_thread_atexit", "__cxa_thread_atexit_impl", "__cxa_at_quick_exit", "atexit", "at_quick_exit",
+    "pthread_atfork", "__register_atfork", "pthread_create", "thrd_create", "makecontext", "clone", "ftw", "setlocale",
+  ]
+
+  /// Those whose pointers nobody takes back.
+  private static let installers: Set<String> = [
+    "signal", "__sysv_signal", "bsd_signal", "sigset", "sigaction", "timer_create", "pthread_key_create", "tss_create", "on_exit",
   ]
 
   /// Whether `.data` or `.bss` holds more than the start files' own word (`__dso_handle`, `completed.0`), the places of

@@ -73,7 +73,7 @@ extension ChangeSession {
     // The kernel takes names of up to 249 bytes; mappings show "/memfd:" and this (proc(5)).
     let name = Array("ulpsh-".utf8) + basename(of: apply.path).utf8.filter { $0 != 0 }.prefix(200)
     try process.memory.write(name + [0], to: runtime.ext.request)
-    let answer = try call(runtime.ext.memory_open, [runtime.ext.request], until: deadline, on: wanted, makesMemoryFile: true)
+    let answer = try call(runtime.ext.memory_open, [runtime.ext.request], until: deadline, on: wanted, needs: .memoryFile)
     let index = Int64(bitPattern: answer.value)
     guard index >= 0 else {
       let number = Int32(truncatingIfNeeded: 0 &- index)

@@ -12,17 +12,24 @@ public struct UnloadOutcome: Sendable {
     case retired
     /// dlclose succeeded, and the loader keeps it all the same (thread-local destructors, NODELETE, unique symbols).
     case stillLoaded = "still_loaded"
+    /// A thread is in it, and whoever asked wants to wait: nothing was done yet.
+    case occupied
   }
   public let id: [UInt8]
   public let path: String
   public let state: State
   public let reason: String?
+  /// The threads that are in it.
+  public var blockers: [Blocker] = []
 }
 
 extension PatchOperation {
   /// Replaces the stubs by direct jumps, disarms functions that are back at their original, frees the slots and brings the
   /// patch list up to date. One more short world-stop; nothing that calls reach changes. After a revert it also finds out
   /// which containers nobody is in any more. Ends the session unless something is left to unload.
+  ///
+  /// The stop keeps the `maxPause` of the switch: fails with `switch.max_pause`, the change being in force, and may be
+  /// called again.
   public func settle() throws(CodedError) {
     let session = try openSession(.switched)
     let settler = Settler(runtime, transitions: transitions, universe: universe)
@@ -31,11 +38,14 @@ extension PatchOperation {
     let check = WorldCheck(runtime, places: places(), leaving: [])
     let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
-    let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    let world = try briefly { () throws(CodedError) in
+      try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit), pause: pauseLimit)
+    }
     var failure: CodedError?
     do throws(CodedError) {
       try confirm(PULP_OP_SETTLING)
       occupants = session.occupants(of: left + retired, unwinder)
+      if let maxPause, Deadline.now - world.began > maxPause * 1000 { throw unsettled(maxPause) }
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
     let isLast = failure == nil && left.isEmpty && retired.isEmpty
@@ -52,32 +62,75 @@ extension PatchOperation {
     self.session = nil
   }
 
-  /// Disposes of the containers that a settled change left, and of those that had to stay earlier. Ends the session.
-  public func unload(_ policy: UnloadPolicy = .automatic, timeout: UInt64 = 5_000_000) throws(CodedError) -> [UnloadOutcome] {
+  /// Runs a stop with the limit of the switch: a thread that does not stand in time is a pause that would be too long.
+  private func briefly(_ stop: () throws(CodedError) -> WorldStop) throws(CodedError) -> WorldStop {
+    do { return try stop() } catch {
+      guard error.code == .processUnstoppable, let maxPause, maxPause < PatchOperation.stopLimit else { throw error }
+      throw unsettled(maxPause)
+    }
+  }
+
+  private func unsettled(_ limit: UInt64) -> CodedError {
+    CodedError(
+      .switchPause, "process \(process.pid): stopping took longer than \(limit) us; the change is in force, and its detours stay longer ones",
+      hint: "the next change finishes it, or `ulpsh recover`",
+      data: ["pid": .integer(Int64(process.pid)), "max_pause_us": .integer(Int64(limit))])
+  }
+
+  /// Disposes of the containers that a settled change left, and of those that had to stay earlier. Ends the session, unless
+  /// `waits` and a thread is in what is to be unloaded: then nothing is done, and asking again looks again.
+  ///
+  /// - Parameter maxCarrier: microseconds after which a destructor is forced to return.
+  public func unload(
+    _ policy: UnloadPolicy = .automatic, waits: Bool = false, maxCarrier: UInt64? = nil, timeout: UInt64 = 5_000_000
+  ) throws(CodedError) -> [UnloadOutcome] {
     if phase == .settled && session == nil { return [] }
     let session = try openSession(.settled)
+    if waits {
+      let inTheWay = try occupied(policy, session)
+      if !inTheWay.isEmpty { return inTheWay }
+    }
     defer { self.session = nil }
     var outcomes: [UnloadOutcome] = []
     // Older blocks first: the last one of a container unloads it.
     for patch in retired.reversed() where occupants[patch.address] == nil {
       let isLeft = left.contains { $0.container == patch.container }
       guard patch.keepReason == nil || isLeft && policy == .always else { continue }
-      let outcome = try PatchOperation.unload(patch, session, timeout: timeout)
+      let outcome = try PatchOperation.unload(patch, session, maxCarrier: maxCarrier, timeout: timeout)
       if outcome.state == .unloaded { outcomes.append(outcome) }
     }
     for patch in left {
-      outcomes.append(try session.dispose(of: patch, policy, occupant: occupants[patch.address], timeout: timeout))
+      outcomes.append(try session.dispose(of: patch, policy, occupancy: occupants[patch.address], maxCarrier: maxCarrier, timeout: timeout))
     }
     carrierNanoseconds = session.carrierNanoseconds
     return outcomes
   }
 
-  static func unload(_ patch: LoadedPatch, _ session: ChangeSession, timeout: UInt64) throws(CodedError) -> UnloadOutcome {
+  /// Containers that would be unloaded if it were not for a thread. Who was there when the change was settled is known; from
+  /// the second time on it takes a stop to see.
+  private func occupied(_ policy: UnloadPolicy, _ session: ChangeSession) throws(CodedError) -> [UnloadOutcome] {
+    let wanted = left.filter { policy == .always || policy == .automatic && $0.keepReason == nil }
+    guard wanted.contains(where: { occupants[$0.address] != nil }) else { return [] }
+    if hasWaited { occupants = try session.findOccupants(of: left + retired, pause: pauseLimit) }
+    hasWaited = true
+    return wanted.compactMap { patch in
+      occupants[patch.address].map {
+        UnloadOutcome(id: patch.id, path: patch.path, state: .occupied, reason: $0.reason, blockers: $0.blockers)
+      }
+    }
+  }
+
+  static func unload(
+    _ patch: LoadedPatch, _ session: ChangeSession, maxCarrier: UInt64? = nil, timeout: UInt64
+  ) throws(CodedError) -> UnloadOutcome {
     var found: ChangeSession.Answer?
     // The runtime unlinks and unmaps the patch's block: readers must not trust what they see meanwhile.
     try session.changingLists { () throws(CodedError) in
-      found = try session.call(
-        session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), callee: .loading(guarded: true))
+      do throws(CodedError) {
+        found = try session.call(
+          session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), maxCarrier: maxCarrier,
+          callee: .unloading(patch.container), needs: patch.wasGuest && session.seccomp != .ignore ? .guest : [])
+      } catch { throw error.leavesLoaderLocked ? try quarantine(error, session) : error }
     }
     guard let answer = found else { throw session.runtime.corrupt("unload did not answer") }
     if let fault = answer.fault {
@@ -106,14 +159,8 @@ extension PatchOperation {
     try takeBackHarmlessWrites()
     var outcomes: [UnloadOutcome] = []
     // Nothing leads there yet, but a constructor may have started threads.
-    let inhabited = plan.runsForeignCode ? try session.findOccupants(of: loaded) : [:]
-    for patch in loaded {
-      if let reason = inhabited[patch.address] {
-        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
-      } else {
-        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
-      }
-    }
+    let inhabited = plan.runsForeignCode ? try session.findOccupants(of: loaded, pause: pauseLimit) : [:]
+    for patch in loaded { outcomes.append(try session.giveBackUnused(patch, inhabited[patch.address], timeout: timeout)) }
     carrierNanoseconds = session.carrierNanoseconds
     process.refresh()
     return outcomes

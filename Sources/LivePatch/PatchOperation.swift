@@ -55,8 +55,13 @@ public final class PatchOperation {
   let retired: [LoadedPatch]
   /// Everything known when it was staged: whose entries may be in transit.
   let known: [LoadedPatch]
-  /// Left containers that a thread was in when the operation was settled: address of the patch, and why it stays.
-  var occupants: [UInt64: String] = [:]
+  /// Left containers that a thread was in when the operation was settled, by the address of the patch.
+  var occupants: [UInt64: Occupancy] = [:]
+  /// Whether `unload` has found somebody in them before.
+  var hasWaited = false
+  /// The longest world-stop in microseconds that the operator allowed the switch; all later ones keep to it.
+  var maxPause: UInt64?
+  var pauseLimit: UInt64 { min(maxPause ?? .max, PatchOperation.stopLimit) }
   /// Whether the stop has been rehearsed: once is enough.
   var isRehearsed = false
   /// What staging wrote, to be written back by an abort.
@@ -137,16 +142,15 @@ public final class PatchOperation {
     let files = try session.deliver(plan, until: deadline, on: options.carrier)
     // What the stage did not come to.
     defer { if !files.isEmpty { session.closeMemoryFiles() } }
-    let request = try StageRequest(plan, token: Deadline.now, tool: getpid(), files: files)
+    let isGuarded = plan.runsForeignCode && options.seccomp != .ignore
+    let request = try StageRequest(plan, token: Deadline.now, tool: getpid(), files: files, guest: isGuarded)
     try runtime.memory.write(request.bytes, to: runtime.ext.request)
     let answer: ChangeSession.Answer
     do {
       answer = try session.call(
         runtime.ext.stage, until: deadline, on: options.carrier, maxCarrier: options.maxCarrier,
-        callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient))
-    } catch {
-      throw error.code == .callFault || error.code == .callLost ? try quarantine(error, session) : error
-    }
+        callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient), needs: isGuarded ? .guest : [])
+    } catch { throw error.leavesLoaderLocked ? try quarantine(error, session) : error }
     if let fault = answer.fault { throw try rollBack(fault, session, plan, token: request.token) }
     guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }
     runtime.process.refreshLoaded(rehearsing: session.lastCarrier)
@@ -163,8 +167,8 @@ public final class PatchOperation {
     let kept = try abort()
     return CodedError(
       .stageCarrier,
-      "process \(process.pid): loading kept thread \(answer.carrier) for \(answer.nanoseconds / 1000) us, longer than \(longest) us; "
-        + PatchOperation.unloadText(kept),
+      "process \(process.pid): \(loaded.isEmpty ? "staging" : "loading") kept thread \(answer.carrier) for \(answer.nanoseconds / 1000) us, "
+        + "longer than \(longest) us; \(loaded.isEmpty ? "nothing was changed" : PatchOperation.unloadText(kept))",
       data: [
         "pid": .integer(Int64(process.pid)), "tid": .integer(Int64(answer.carrier)), "carrier_us": .integer(Int64(answer.nanoseconds / 1000)),
         "max_carrier_us": .integer(Int64(longest)),
@@ -201,7 +205,7 @@ public final class PatchOperation {
 
   /// The carrier had to be taken out of the loader itself: the loader's lock stays with it, and another carrier would wait
   /// for that lock for ever. So this process is not touched again; its own threads go on.
-  private static func quarantine(_ fault: CodedError, _ session: ChangeSession) throws(CodedError) -> CodedError {
+  static func quarantine(_ fault: CodedError, _ session: ChangeSession) throws(CodedError) -> CodedError {
     try session.process.memory.store(Int32(PULP_EUNKNOWN.rawValue), to: session.runtime.ext.error_state)
     try session.setOperationState(PULP_OP_IDLE)
     var error = fault
@@ -318,6 +322,11 @@ private struct HarmlessWrite {
   let padding: UInt64
   let before, written: [UInt8]
   let mergedPoint: UInt64?
+}
+
+extension CodedError {
+  /// The call did not come back through the loader.
+  var leavesLoaderLocked: Bool { code == .callFault || code == .callLost || code == .callEscaped }
 }
 
 extension PulpRuntime {

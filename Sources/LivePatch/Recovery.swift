@@ -62,9 +62,9 @@ extension PulpRuntime {
     return try Recovery(self, session, timeout: timeout).runAll()
   }
 
-  /// Containers that were loaded and never came into force, of an operation that is over.
+  /// Containers that were loaded and never came into force, of an operation that is over; without those that stay for good.
   func leftoverPatches(of operation: pulp_operation) throws(CodedError) -> [LoadedPatch] {
-    try journal().patches.filter { $0.appliedUniverse == .max && $0.handle != 0 }
+    try journal().patches.filter { $0.appliedUniverse == .max && $0.handle != 0 && $0.lastingReason == nil }
   }
 }
 
@@ -204,13 +204,7 @@ private struct Recovery {
     let leftovers = try runtime.leftoverPatches(of: runtime.operation())
     // A constructor may have started threads.
     let inhabited = try session.findOccupants(of: leftovers)
-    for patch in leftovers {
-      if let reason = inhabited[patch.address] {
-        outcomes.append(UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason))
-      } else {
-        outcomes.append(try PatchOperation.unload(patch, session, timeout: timeout))
-      }
-    }
+    for patch in leftovers { outcomes.append(try session.giveBackUnused(patch, inhabited[patch.address], timeout: timeout)) }
     return outcomes
   }
 }

@@ -30,23 +30,38 @@ extension PulpRuntime {
   }
 }
 
+/// Why a container cannot be unloaded just now: threads that are in it, or that cannot be shown not to be.
+struct Occupancy {
+  let reason: String
+  var blockers: [Blocker]
+}
+
 extension ChangeSession {
-  /// Why containers cannot be unloaded: some stopped thread is in one, by precise unwinding. Address of the patch → reason.
-  func occupants(of patches: [LoadedPatch], _ unwinder: StackUnwinder) -> [UInt64: String] {
-    var reasons: [UInt64: String] = [:]
-    guard !patches.isEmpty else { return reasons }
+  /// Who of the stopped threads is in containers, by precise unwinding. By the patch's address.
+  func occupants(of patches: [LoadedPatch], _ unwinder: StackUnwinder) -> [UInt64: Occupancy] {
+    var found: [UInt64: Occupancy] = [:]
+    guard !patches.isEmpty else { return found }
     for tid in trace.stoppedThreads {
       guard let registers = trace.registers(of: tid) else { continue }
       let stack = unwinder.unwind(tid, registers)
-      for patch in patches where reasons[patch.address] == nil {
-        if stack.frames.contains(where: { patch.container.contains($0.programCounter) }) {
-          reasons[patch.address] = "thread \(tid) is in it"
-        } else if !stack.isComplete {
-          reasons[patch.address] = "the stack of thread \(tid) cannot be unwound"
-        }
+      let callers = stack.frames.map(\.programCounter)
+      for patch in patches {
+        let index = stack.frames.firstIndex { patch.container.contains($0.programCounter) }
+        guard index != nil || !stack.isComplete else { continue }
+        let blocker = Blocker(
+          tid: tid, reason: index == nil ? .incomplete : .inside, frame: index ?? -1,
+          address: index.map { callers[$0] } ?? registers.programCounter, callers: callers)
+        let reason = index == nil ? "the stack of thread \(tid) cannot be unwound" : "thread \(tid) is in it"
+        found[patch.address, default: Occupancy(reason: reason, blockers: [])].blockers.append(blocker)
       }
     }
-    return reasons
+    return found
+  }
+
+  /// A container that never came into force, with what is known of the threads in it.
+  func giveBackUnused(_ patch: LoadedPatch, _ occupancy: Occupancy?, timeout: UInt64) throws(CodedError) -> UnloadOutcome {
+    guard let reason = occupancy?.reason ?? patch.lastingReason else { return try PatchOperation.unload(patch, self, timeout: timeout) }
+    return UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason, blockers: occupancy?.blockers ?? [])
   }
 
   /// Unloads or retires containers that are out of force, with a world-stop of its own to see whether anybody is in them.
@@ -60,34 +75,34 @@ extension ChangeSession {
     let places = patches.flatMap { patch in patch.units.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.pointOffset)) } }
     let unwinder = process.currentUnwinder()
     _ = try stopWorldAtRest(WorldCheck(runtime, places: places, leaving: []), until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
-    let reasons = occupants(of: wanted, unwinder)
+    let found = occupants(of: wanted, unwinder)
     trace.resumeWorld()
     var outcomes: [(address: UInt64, outcome: UnloadOutcome)] = []
     for patch in wanted {
-      outcomes.append((patch.address, try dispose(of: patch, .automatic, occupant: reasons[patch.address], timeout: timeout)))
+      outcomes.append((patch.address, try dispose(of: patch, .automatic, occupancy: found[patch.address], timeout: timeout)))
     }
     return outcomes
   }
 
   /// Unloads one container, or keeps it and says why. A kept one lets its pinned library go, and only one block remembers it.
   func dispose(
-    of patch: LoadedPatch, _ policy: UnloadPolicy, occupant: String?, timeout: UInt64
+    of patch: LoadedPatch, _ policy: UnloadPolicy, occupancy: Occupancy?, maxCarrier: UInt64? = nil, timeout: UInt64
   ) throws(CodedError) -> UnloadOutcome {
-    var reason = occupant
+    var reason = occupancy?.reason
     switch policy {
-    case .automatic: reason = patch.keepReason?.text ?? occupant
+    case .automatic: reason = patch.keepReason?.text ?? reason
     case .always: break
     case .never:
       reason = KeepReason.asked.text
       if patch.keepReason == nil { try keep(patch) }
     }
-    guard let reason else { return try PatchOperation.unload(patch, self, timeout: timeout) }
+    guard let reason else { return try PatchOperation.unload(patch, self, maxCarrier: maxCarrier, timeout: timeout) }
     if patch.isPinned || patch.flags & UInt32(PULP_PATCH_WAS_LOADED.rawValue) != 0 {
       try changingLists { () throws(CodedError) in
         _ = try call(runtime.ext.retire, [patch.address], until: Deadline(afterMicroseconds: timeout))
       }
     }
-    return UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason)
+    return UnloadOutcome(id: patch.id, path: patch.path, state: .retired, reason: reason, blockers: occupancy?.blockers ?? [])
   }
 
   /// Whoever changes the process next leaves the container alone, too.

@@ -8,8 +8,10 @@ struct StageRequest {
   let bytes: [UInt8]
   let token: UInt64
 
-  /// - Parameter files: of applies by their positions, the memory files that are loaded instead of the path.
-  init(_ plan: PatchPlan, token: UInt64, tool: Int32, files: [Int: MemoryFile] = [:]) throws(CodedError) {
+  /// - Parameters:
+  ///   - files: of applies by their positions, the memory files that are loaded instead of the path.
+  ///   - guest: the carrier is kept as it was from the containers' code.
+  init(_ plan: PatchPlan, token: UInt64, tool: Int32, files: [Int: MemoryFile] = [:], guest: Bool = false) throws(CodedError) {
     var writer = RequestWriter()
     var head = pulp_request()
     head.magic = UInt32(PULP_REQUEST_MAGIC)
@@ -20,6 +22,7 @@ struct StageRequest {
     head.owner_start = plan.identity.startTime
     head.token = token
     head.tool_pid = UInt64(tool)
+    head.flags = guest ? UInt32(PULP_REQUEST_GUEST) : 0
     writer.append(head)
     head.patches_offset = writer.position
     let patchOffset = Int(writer.position)

@@ -25,6 +25,8 @@ public enum CallVerdict: Sendable {
   case divert(Registers)
   /// The call is left for good.
   case abandon
+  /// There is no call any more: the thread works for its program again, in a place to which the callee has jumped.
+  case escaped(CodedError)
 }
 
 extension TraceSession {
@@ -150,6 +152,7 @@ extension TraceSession {
     tracees[index].registersChanged = isSpared
     switch judge(CallEvent(kind: kind, registers: registers)) {
     case .goOn:
+      if case .fault = kind { tracees[index].signal = status.signal }
       if isCall && isFollowed(tid) && !isInterrupted {
         tracees[index].state = .attended
         return follow(tid, site)
@@ -157,6 +160,13 @@ extension TraceSession {
       if case .late = kind, SystemCallRestart(registers) == .interrupted { setRegisters(registers.restartedUnlessHandled(), of: tid) }
     case .divert(let next): try divert(tid, next)
     case .abandon: try divert(tid, abandoning(site, registers))
+    case .escaped(let error):
+      receipt?.call = nil
+      ul_set_signal_mask(tid, activeMask)
+      if case .fault = kind { tracees[index].signal = status.signal }
+      if case .late = kind, SystemCallRestart(registers) == .interrupted { setRegisters(registers.restartedUnlessHandled(), of: tid) }
+      resume(tid)
+      throw error
     }
     resume(tid, inCallee: true)
   }

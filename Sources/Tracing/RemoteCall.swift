@@ -25,6 +25,12 @@ public struct CallSite: Sendable {
   }
 }
 
+extension CallSite {
+  var workplace: ul_workplace {
+    ul_workplace(text_start: text.lowerBound, text_end: text.upperBound, stack_bottom: stack.lowerBound, stack_top: stack.upperBound)
+  }
+}
+
 /// Whose process a journal or mailbox belongs to: in a forked child the copy is void.
 public struct ProcessIdentity: Equatable, Sendable {
   public let pid: UInt64
@@ -100,10 +106,11 @@ extension TraceSession {
   /// carrier from the frame, whether we live or not.
   ///
   /// `guarded`: the callee is not let into a system call that would harm its program before `awaitCall` was asked. That
-  /// costs two stops of the carrier for each of its system calls.
+  /// costs two stops of the carrier for each of its system calls. `home` is then the carrier's own stack, if that is known,
+  /// on which the callee has no business.
   public mutating func beginCall(
     on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity, guarded: Bool = false,
-    inCallStack: Bool = false
+    inCallStack: Bool = false, home: Range<UInt64>? = nil
   ) throws(CodedError) {
     guard let stopped = registers(of: tid) else { throw .gone(pid) }
     var after = stopped.repeating(SystemCallRestart(stopped))
@@ -114,6 +121,8 @@ extension TraceSession {
       site: site, function: function, arguments: arguments, registers: after, xstate: try extendedState(of: tid), mask: mask,
       sequence: sequence, inCallStack: inCallStack)
     activeFrame = frame.address
+    activeMask = mask
+    ul_set_callee(site.workplace, home?.lowerBound ?? 0, home?.upperBound ?? 0)
     try memory.write(frame.bytes, to: frame.address)
     try memory.write(frame.exit.bytes, to: frame.exit.address)
     try armMailbox(site, tid, sequence, owner, inCallStack)
@@ -128,11 +137,7 @@ extension TraceSession {
   /// Suspends the seccomp filters of a stopped thread that is about to be diverted, until it works for itself again. Without
   /// a call site its own stack is where it works: then its filters come back with `restoreSeccomp`, or at the detach.
   public func suspendSeccomp(of tid: pid_t, _ site: CallSite?) throws(CodedError) {
-    let place = site.map {
-      ul_workplace(
-        text_start: $0.text.lowerBound, text_end: $0.text.upperBound, stack_bottom: $0.stack.lowerBound, stack_top: $0.stack.upperBound)
-    }
-    let result = ul_suspend_seccomp(tid, place ?? ul_workplace(text_start: 0, text_end: .max, stack_bottom: 0, stack_top: .max))
+    let result = ul_suspend_seccomp(tid, site?.workplace ?? ul_workplace(text_start: 0, text_end: .max, stack_bottom: 0, stack_top: .max))
     guard result < 0 else { return }
     throw CodedError(
       .seccompPermission, "the seccomp filters of thread \(tid) of process \(pid) cannot be suspended: \(errnoText(Int32(-result)))",

@@ -52,6 +52,8 @@ public struct TraceSession: ~Copyable {
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
+  /// The signal mask that its carrier had.
+  var activeMask: UInt64 = 0
   /// How the attendant treats the carrier of the call in progress: UL_ATTEND_HOLD_FAULTS or UL_ATTEND_GUARD.
   var calleeMode = Int32(UL_ATTEND_HOLD_FAULTS)
   /// The thread whose SEIZE is the exclusive right.

@@ -157,8 +157,11 @@ enum {
   UL_ATTEND_FOLLOW_HOME = 4, /* the same, but faults are the program's again */
   UL_ATTEND_GUARD = 5,       /* hold faults and every entry into a guarded system call */
 };
+/* Where the guarded callee works, and the stack that its thread was borrowed from (0, 0: not known). */
+void ul_set_callee(struct ul_workplace workplace, uint64_t home_start, uint64_t home_end);
 /* Whether a thread that is stopped at a system call is on its way into one with which a callee would harm its program: it
- * ends the thread or the program, executes another program, or sends a signal. */
+ * ends the thread or the program, executes another program, or sends a signal. Or whether it makes any system call from
+ * the stack that it was borrowed from: it has left its callee by a jump. */
 int ul_is_guarded_call(pid_t tid);
 int ul_attend(pid_t tid, int mode);
 /* Takes a thread back; afterwards the caller waits for it itself. Returns UL_WAIT_* of what was held or seen last. */

@@ -23,6 +23,9 @@
 /* The runtime's own, for a request that SUSE's tool has made: no function at all is allowed, and of the container's build
  * ID only the first 16 bytes are known. */
 #define PULP_REQUEST_SUSE 1u
+/* The tool's: constructors will run, and no filter of the carrier forbids getpid(2), sigaltstack(2) and sigaction(2).
+ * See guest.c; a runtime of earlier times does without. */
+#define PULP_REQUEST_GUEST 2u
 #define PULP_PATCH_MAGIC 0x6863746150706c75ull /* "ulpPatch" */
 
 #define PULP_POOL_COUNT 8192u
@@ -150,6 +153,7 @@ enum pulp_patch_flags {
   PULP_PATCH_PIN = 4,        /* request: hold the target library open for as long as the patch is in force */
   PULP_PATCH_LOST = 8,       /* tracer: went out of force because its target library had gone or was loaded anew */
   PULP_PATCH_MEMORY = 16, /* runtime: it was loaded from a memory file */
+  PULP_PATCH_GUEST = 32,  /* runtime: it was loaded with PULP_REQUEST_GUEST, and is unloaded with the same care */
   PULP_PATCH_REASON = 0xff00, /* request: why it is to be kept, as the tool numbers reasons */
   PULP_PATCH_REQUESTED = PULP_PATCH_KEEP | PULP_PATCH_PIN | PULP_PATCH_REASON,
 };
@@ -271,7 +275,7 @@ struct pulp_request {
   uint32_t size;
   uint32_t patch_count, patches_offset;    /* struct pulp_request_patch[] */
   uint32_t revert_count, reverts_offset;   /* uint8_t id[32][] of patches to be left */
-  uint32_t flags;                          /* 0; see PULP_REQUEST_SUSE */
+  uint32_t flags;                          /* PULP_REQUEST_GUEST or 0; see PULP_REQUEST_SUSE */
   uint64_t owner_pid, owner_start, token, tool_pid;
 };
 

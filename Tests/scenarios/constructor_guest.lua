@@ -1,0 +1,111 @@
+-- timeout: 60
+-- What a constructor leaves unasked is taken back: an alternate signal stack on the borrowed thread, the default action in place
+-- of the program's own handler for a fault, a child that returns into the program's work; and code whose handler is
+-- installed stays loaded.
+local t = require "ulp.scenario"
+local ulp = require "ulp"
+local core = require "ulp.core"
+
+local function start(...)
+  local c = t.target {..., timeout = 10}
+  return c, assert(ulp.attach(c.pid))
+end
+local function is_loaded(p, name)
+  p:refresh()
+  for _, library in ipairs(p.libs) do if library.name == name .. ".so" then return true end end
+  return false
+end
+
+--- The alternate stack of the only thread: its address and whether it is disabled (SS_DISABLE is 2).
+local function alternate_stack(p, room)
+  t.eq(p:call("sigaltstack", {0, room}), 0)
+  local place, flags = p:unpack(room, "<I8I4")
+  return {place, flags & 2}
+end
+
+do
+  local c <close>, p = start "numserv"
+  local room = p:call("malloc", {64})
+  local own = p:call("malloc", {65536})
+  for _, stack in ipairs {{0, 2}, {own, 0}} do
+    if stack[1] ~= 0 then
+      p:write(room, string.pack("<I8I4I4I8", own, 0, 0, 65536))
+      t.eq(p:call("sigaltstack", {room, 0}), 0, "the program's own stack is set")
+    end
+    t.eq(alternate_stack(p, room), stack, "before")
+    local fix = t.patch "misdeed_altstack"
+    t.state(ulp.trigger(p, fix, {unload = true}), "done")
+    t.eq(alternate_stack(p, room), stack, "after a constructor that has set another one")
+    c:ask("dozen", "13\n", {reject = "12"})
+    t.state(ulp.revert(p, fix), "done")
+    t.ok(not is_loaded(p, "misdeed_altstack"), "its stack is gone")
+    t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_altstack_segv") end)
+    t.eq(alternate_stack(p, room), stack, "after one that has crashed as well")
+    c:ask("dozen", "12\n", {reject = "13"})
+  end
+  t.unharmed(c.pid)
+end
+
+-- A handler for SIGSEGV, as any address that is not the default: nothing is to reach it. And a program that ignores it.
+do
+  local c <close>, p = start "numserv"
+  local function actions()
+    local status = t.read_file(("/proc/%d/status"):format(c.pid))
+    return {status:match "SigIgn:%s*(%x+)", status:match "SigCgt:%s*(%x+)"}
+  end
+  for _, handler in ipairs {p:symbol "abort", 1} do
+    p:call("signal", {11, handler})
+    local before = actions()
+    local err = t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_deaf_segv") end)
+    t.eq({err.cause, err.signal, err.unloaded}, {"signal", 11, true})
+    t.eq(actions(), before, "signal actions")
+    t.eq(p:call("signal", {11, handler}), handler, "the very handler")
+    t.unharmed(c.pid)
+    c:ask("dozen", "12\n", {reject = "13"})
+  end
+end
+
+-- One process before, one after.
+do
+  local c <close>, p = start "numserv"
+  local function processes()
+    local found = 0
+    for _, pid in ipairs(core.pids()) do
+      if t.read_file(("/proc/%d/stat"):format(pid)):match "^.*%) %a (%d+)" == tostring(c.pid) then found = found + 1 end
+    end
+    return found
+  end
+  local fix = t.patch "misdeed_fork_both"
+  t.state(ulp.trigger(p, fix, {unload = true}), "done", "fork_both")
+  local status = p:call("malloc", {4})
+  t.ok(p:call("waitpid", {-1, status, 0}) > 0, "the child has ended by itself")
+  t.eq(p:unpack(status, "<I4"), 1 << 8, "by exit status 1")
+  t.eq(processes(), 0, "children")
+  c:ask("dozen", "13\n", {reject = "12"})
+  t.state(ulp.revert(p, fix), "done")
+  c:ask("dozen", "12\n", {reject = "13"})
+  c:send "quit\n"
+  c:expect "bye\n"
+  c:expect_exit(0)
+end
+
+-- Its handler may be called at any time.
+do
+  local c <close>, p = start "numserv"
+  local err = t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_handler_segv") end)
+  t.eq(err.unloaded, false, "its code is still needed")
+  t.ok(err.message:find "sigaction", "why: " .. err.message)
+  t.ok(is_loaded(p, "misdeed_handler_segv"), "it is still there")
+  t.eq(p:runtime():state(), "idle", "nothing is pending")
+  c:signal "USR1"
+  c:ask("dozen", "12\n", {reject = "13"})
+  t.unharmed(c.pid)
+  t.eq(p:runtime():recover().action, "none", "recovery leaves it alone")
+  local fix = t.patch "dozens_13"
+  t.state(ulp.trigger(p, fix), "done", "the next change works")
+  t.ok(is_loaded(p, "misdeed_handler_segv"), "and leaves it alone, too")
+  c:signal "USR1"
+  c:ask("dozen", "13\n", {reject = "12"})
+  t.state(ulp.revert(p, fix), "done")
+  t.unharmed(c.pid)
+end

@@ -1,0 +1,5 @@
+#include "misdeed.h"
+
+static void misdeed(void) {
+  raise(SIGSYS);
+}
