@@ -147,12 +147,16 @@ enum RuntimeModule {
       return ["settled": true, "pause_us": microseconds(operation.settlePauseNanoseconds)] as LuaRecord
     }
     runtime.method("abort", "operation") { _, arguments in
-      try arguments.object(1, PatchOperation.self).abort().map(record)
+      let operation = try arguments.object(1, PatchOperation.self)
+      return try operation.abort().map { record($0, operation.process) }
     }
     runtime.method("unload", "operation", "options") { _, arguments in
-      let wanted = try arguments.options(2, ["unload"]).boolean("unload")
-      let policy: UnloadPolicy = wanted.map { $0 ? .always : .never } ?? .automatic
-      return try arguments.object(1, PatchOperation.self).unload(policy).map(record)
+      let operation = try arguments.object(1, PatchOperation.self)
+      let options = try arguments.options(2, ["unload", "wait", "max_carrier"])
+      let policy: UnloadPolicy = try options.boolean("unload").map { $0 ? .always : .never } ?? .automatic
+      let longest = try options.duration("max_carrier").map { UInt64($0 / 1000) }
+      return try operation.unload(policy, waits: try options.boolean("wait") ?? false, maxCarrier: longest)
+        .map { record($0, operation.process) }
     }
     runtime.method("set_patchable", "enabled") { handle, arguments in
       try handle.open().setPatchable(try arguments.boolean(1))
@@ -163,8 +167,9 @@ enum RuntimeModule {
       for position in 1..<(table.count + 1) {
         if let text = try table.string(at: position) { ids.append(try PatchModule.patchID(text).bytes) }
       }
-      return try handle.open().forgetLost { ids.contains($0.id) }.map { found -> LuaRecord in
-        var record = record(found.outcome)
+      let runtime = try handle.open()
+      return try runtime.forgetLost { ids.contains($0.id) }.map { found -> LuaRecord in
+        var record = record(found.outcome, runtime.process)
         record.set("lost", found.lost.reason)
         return record
       }
@@ -172,7 +177,8 @@ enum RuntimeModule {
     runtime.method("recover", "options") { handle, arguments in
       let options = try arguments.options(1, ["timeout"])
       let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
-      return record(try handle.open().recover(timeout: timeout), handle.process.pid)
+      let runtime = try handle.open()
+      return record(try runtime.recover(timeout: timeout), runtime.process)
     }
   }
 
@@ -180,18 +186,19 @@ enum RuntimeModule {
     SeccompPolicy(rawValue: try fields.choice("seccomp", SeccompPolicy.allCases.map(\.rawValue)) ?? "") ?? .check
   }
 
-  private static func record(_ outcome: UnloadOutcome) -> LuaRecord {
+  private static func record(_ outcome: UnloadOutcome, _ process: TargetProcess) -> LuaRecord {
     var record: LuaRecord = ["id": hexadecimal(outcome.id), "path": printable(outcome.path), "state": outcome.state.rawValue]
+    if !outcome.blockers.isEmpty { record.set("blockers", outcome.blockers.prefix(64).map { self.record($0, process) }) }
     if let reason = outcome.reason { record.set("reason", reason) }
     return record
   }
 
-  private static func record(_ outcome: RecoveryOutcome, _ pid: pid_t) -> LuaRecord {
+  private static func record(_ outcome: RecoveryOutcome, _ process: TargetProcess) -> LuaRecord {
     let receipt = outcome.receipt
     var result: LuaRecord = [
-      "pid": Int64(pid), "found": outcome.found.rawValue, "action": outcome.action.rawValue, "tool": outcome.tool,
+      "pid": Int64(process.pid), "found": outcome.found.rawValue, "action": outcome.action.rawValue, "tool": outcome.tool,
       "state": outcome.found.rawValue, "what": outcome.text,
-      "unloaded": outcome.unloaded.map(record), "pause_us": microseconds(outcome.pauseNanoseconds),
+      "unloaded": outcome.unloaded.map { record($0, process) }, "pause_us": microseconds(outcome.pauseNanoseconds),
     ]
     if let receipt { result.set("receipt", receiptRecord(receipt)) }
     return result

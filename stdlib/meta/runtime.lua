@@ -42,13 +42,15 @@ function Runtime:settle(operation) end
 
 --- Undoes a staged operation.
 --- @param operation ulp.Operation
---- @return table[] containers `id path state reason`
+--- @return table[] containers `id path state reason blockers`
 function Runtime:abort(operation) end
 
---- Unloads the containers that went out of force, or retires them and says why.
+--- Unloads the containers that went out of force, or retires them and says why. `blockers` are the threads in them. With
+--- `wait` nothing is done while there are any, whose containers then have the state `occupied`, and the next call looks again.
 --- @param operation ulp.Operation
---- @param options? {unload: boolean?} true: also those that may still be used; false: none
---- @return table[] containers `id path state reason`
+--- @param options? {unload: boolean?, wait: boolean?, max_carrier: number|string|nil} `unload` true: also those that may still be
+---   used; false: none
+--- @return table[] containers `id path state reason blockers`
 function Runtime:unload(operation, options) end
 
 --- Writes off patches whose target library the program has unloaded, and gives their containers back.

@@ -8,8 +8,8 @@ local err = require "ulp.error"
 --- @class ulp.ChangeOptions
 --- @field consistency? "stack"|"immediate" wait until no thread is inside a function to be replaced (default), or do not
 --- @field timeout? number seconds for the whole change; 5 unless given
---- @field max_pause? string|number longest world-stop, such as "5ms"
---- @field max_carrier? string|number longest borrowing of a thread
+--- @field max_pause? string|number longest world-stop, such as "5ms", of the switch and of what follows it
+--- @field max_carrier? string|number longest borrowing of a thread; destructors are forced to return then, too
 --- @field dry_run? boolean return the plan and change nothing
 --- @field settle? boolean false: leave the stubs in place
 --- @field unload? boolean true: unload what goes out of force, false: keep it; unless given, what may still be used is kept.
@@ -25,7 +25,8 @@ local err = require "ulp.error"
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
 --- @field ownership? "ignore"|"warn"|"refuse" what to do about containers that somebody other than root and this user can change
 ---   or replace, as owners and permissions of file and directories tell; as root `warn`, else `ignore`
---- @field blockers? "wait"|"fail" threads inside a function to be replaced: try again until `timeout` (default), or give up
+--- @field blockers? "wait"|"fail" threads inside a function to be replaced, or in a container to be unloaded: try again until
+---   `timeout`, or give up. Unless given, containers are waited for only with `unload = true`
 
 local option_names = {
   consistency = true, timeout = true, max_pause = true, max_carrier = true, dry_run = true, settle = true, unload = true,
@@ -131,18 +132,51 @@ local function switch(p, staged, options, deadline, result)
   end
 end
 
+--- Calls a step of a change that is in force already, again where that may help and there is time.
+local function insist(step, deadline)
+  local attempt = 0
+  while true do
+    attempt = attempt + 1
+    local done, outcome = pcall(step)
+    if done or not (err.is(outcome) and passing[outcome.code]) or core.clock() >= deadline then return done, outcome end
+    pause(attempt, deadline)
+  end
+end
+
+--- Whether a thread is in a container that is to be unloaded.
+local function is_occupied(outcomes)
+  for _, outcome in ipairs(outcomes) do
+    if outcome.state == "occupied" then return true end
+  end
+  return false
+end
+
+--- Gives containers back. Whoever demands that they go, or says that threads in the way are to be waited for, gets that until
+--- the time is over.
+local function unload(runtime, staged, options, deadline)
+  local wait = options.blockers == "wait" or options.unload == true and options.blockers ~= "fail"
+  local attempt = 0
+  while true do
+    attempt = attempt + 1
+    local request = {unload = options.unload, max_carrier = options.max_carrier, wait = wait and core.clock() < deadline}
+    local outcomes = runtime:unload(staged, request)
+    if not is_occupied(outcomes) then return outcomes end
+    pause(attempt, deadline)
+  end
+end
+
 --- Direct jumps, free slots, and containers given back. The change is in force already, so a failure here is reported in
 --- the result and left for the next operation to finish.
-local function tidy(runtime, staged, options, result)
+local function tidy(runtime, staged, options, deadline, result)
   if options.settle == false then return end
-  local done, failure = pcall(runtime.settle, runtime, staged)
+  local done, failure = insist(function() return runtime:settle(staged) end, deadline)
   result.settled = done
   if not done then
     result.settle_error = failure
     return
   end
   result.settle_pause_us = staged.settle_pause_us
-  local unloaded, outcome = pcall(runtime.unload, runtime, staged, {unload = options.unload})
+  local unloaded, outcome = pcall(unload, runtime, staged, options, deadline)
   if unloaded then
     if #outcome > 0 then result.containers = outcome end
   else
@@ -234,7 +268,7 @@ local function attempt(p, make_plan, options, deadline, kept)
   result.carrier_us = staged.carrier_us
   result.reverted = reverted
   if #plan.lost > 0 then result.lost = plan.lost end
-  tidy(runtime, staged, options, result)
+  tidy(runtime, staged, options, deadline, result)
   result.receipt = staged.receipt
   return result
 end

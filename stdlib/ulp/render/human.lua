@@ -24,6 +24,20 @@ function M.subject(result)
   return ("%s[%d%s]"):format(name, result.pid, inside)
 end
 
+--- Lines for the threads that stand in the way of a switch, and of unloading.
+local function blocker_lines(result, lines)
+  local function each(blockers, place)
+    for _, blocker in ipairs(type(blockers) == "table" and blockers or {}) do
+      lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
+        clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(place or blocker["function"] or blocker.symbol or "?"))
+    end
+  end
+  each(result.blockers)
+  for _, container in ipairs(type(result.containers) == "table" and result.containers or {}) do
+    each(container.blockers, ("%s, which stays loaded"):format(container.path))
+  end
+end
+
 local function timing(result)
   local parts = {}
   if result.pause_us then parts[#parts + 1] = "paused " .. M.duration(result.pause_us) end
@@ -59,10 +73,7 @@ function M.text(result)
   if type(result.plan) == "string" then
     for line in result.plan:gmatch "[^\n]+" do lines[#lines + 1] = "  " .. clean(line) end
   end
-  for _, blocker in ipairs(type(result.blockers) == "table" and result.blockers or {}) do
-    lines[#lines + 1] = ("  thread %s (%s) is inside %s"):format(
-      clean(blocker.tid or "?"), clean(blocker.name or "?"), clean(blocker["function"] or blocker.symbol or "?"))
-  end
+  blocker_lines(result, lines)
   local recovered = result.recovered
   if type(recovered) == "table" then
     lines[#lines + 1] = ("  recovered: an operation of ulpsh (process %s) was found %s; %s"):format(
