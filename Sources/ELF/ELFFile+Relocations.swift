@@ -14,24 +14,15 @@ public struct Relocation: Sendable, Equatable {
   public let addend: UInt64
 }
 
-extension ELFFile {
-  /// What the loader writes into the object, but for DT_RELR, whose addends are in place.
-  public func relocations() throws(CodedError) -> [Relocation] {
-    guard let dynamic = try dynamicSection() else { return [] }
-    var found: [Relocation] = []
-    for (table, size) in [(DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)] {
-      guard let place = dynamic.value(table), let size = dynamic.value(size) else { continue }
-      guard size <= UInt64(bytes.size) else { throw bytes.malformed("its relocations are longer than the file") }
-      let entries = try read(at: LinkAddress(place), count: Int(size))
-      for index in 0..<entries.count / 24 {
-        let info: UInt64 = entries.integer(at: index * 24 + 8) ?? 0
-        found.append(
-          Relocation(
-            place: entries.integer(at: index * 24) ?? 0, kind: ELFFile.kind(info & 0xffff_ffff), symbol: Int(info >> 32),
-            addend: entries.integer(at: index * 24 + 16) ?? 0))
-      }
+extension Relocation {
+  /// A table of Elf64_Rela; a part of an entry behind the last whole one is ignored.
+  static func parse(_ table: [UInt8]) -> [Relocation] {
+    (0..<table.count / 24).map { index in
+      let info: UInt64 = table.integer(at: index * 24 + 8) ?? 0
+      return Relocation(
+        place: table.integer(at: index * 24) ?? 0, kind: kind(info & 0xffff_ffff), symbol: Int(info >> 32),
+        addend: table.integer(at: index * 24 + 16) ?? 0)
     }
-    return found
   }
 
   private static func kind(_ type: UInt64) -> Relocation.Kind {
@@ -43,6 +34,21 @@ extension ELFFile {
     case R_X86_64_IRELATIVE: .indirectRelative
     default: .other
     }
+  }
+}
+
+extension ELFFile {
+  /// What the loader writes into the object, but for DT_RELR, whose addends are in place.
+  public func relocations() throws(CodedError) -> [Relocation] {
+    guard let dynamic = try dynamicSection() else { return [] }
+    var found: [Relocation] = []
+    for (table, size) in [(DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)] {
+      guard let place = dynamic.value(table), let size = dynamic.value(size) else { continue }
+      guard size <= UInt64(bytes.size) else { throw bytes.malformed("its relocations are longer than the file") }
+      let entries = try read(at: LinkAddress(place), count: Int(size))
+      found += Relocation.parse(entries)
+    }
+    return found
   }
 
   /// The words of DT_RELR: places where the loader adds the load bias to what is there.

@@ -165,6 +165,17 @@ struct LoadedView {
     throw broken("its hash table does not end")
   }
 
+  /// The relocations of DT_RELA and DT_JMPREL.
+  func relocations(_ dynamic: DynamicSection) throws(CodedError) -> [Relocation] {
+    var found: [Relocation] = []
+    for (table, size) in [(DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)] {
+      guard let pointer = dynamic.value(table), let size = dynamic.value(size), let place = address(pointer) else { continue }
+      guard size <= room(place) else { throw broken("its relocations leave it") }
+      found += Relocation.parse(try memory.read(place, count: Int(size)))
+    }
+    return found
+  }
+
   /// The string at an offset of the dynamic string table.
   func dynamicString(_ offset: UInt64, _ dynamic: DynamicSection) throws(CodedError) -> String? {
     guard let pointer = dynamic.value(DT_STRTAB), let strings = address(pointer), offset < dynamic.value(DT_STRSZ) ?? 0 else {

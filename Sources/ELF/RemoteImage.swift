@@ -127,6 +127,13 @@ public final class RemoteImage {
     return try view.symbolVersions(dynamic, names: symbols())
   }
 
+  /// What the loader has written into the object, as DT_RELA and DT_JMPREL tell.
+  public func relocations() throws(CodedError) -> [Relocation] {
+    if let found = try? file?.relocations() { return found }
+    guard let dynamic = try dynamicSection() else { return [] }
+    return try view.relocations(dynamic)
+  }
+
   public func soname() throws(CodedError) -> String? {
     if let file, let found = try? Optional.some(file.soname()) { return found }
     guard let dynamic = try dynamicSection(), let offset = dynamic.value(DT_SONAME) else { return nil }

@@ -165,6 +165,15 @@ public final class SymbolTable {
     }
   }
 
+  /// Every defined symbol with its name, but for those of files and sections.
+  public var defined: [ELFSymbol] {
+    var found: [ELFSymbol] = []
+    forEachDefined { entry in
+      if entry.kind != .file, entry.kind != .section, entry.nameOffset != 0 { found.append(symbol(entry)) }
+    }
+    return found
+  }
+
   /// The code that the compiler split off the functions at a link address: `NAME.cold`, to which rare paths jump, and
   /// `NAME.part.N`, the rest of a function whose beginning is inlined elsewhere. In such code a thread is inside the function.
   public func splitParts(ofFunctionAt address: UInt64) -> [SymbolEntry] {

@@ -231,7 +231,7 @@ public final class TargetProcess {
   }
 
   /// The file's `.symtab`; nil when the file cannot be read. Kept, because it is asked for frame after frame.
-  func fileSymbols(of library: LoadedLibrary) -> SymbolTable? {
+  public func fileSymbols(of library: LoadedLibrary) -> SymbolTable? {
     let key = library.image.extent.lowerBound
     if let known = cachedFileSymbols[key] { return known }
     let table = (try? localSymbols(of: library)) ?? nil

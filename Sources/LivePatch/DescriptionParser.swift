@@ -132,14 +132,49 @@ struct DescriptionParser {
 
   private typealias Field = (bytes: ArraySlice<UInt8>, column: Int)
 
+  /// Splits at colons, but for the double ones inside of a C++ name: `shop::add(shop::Coin):add_2`.
   private func split(_ line: ArraySlice<UInt8>, from skipped: Int) -> [Field] {
-    line.dropFirst(skipped).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
-      .map { ($0, $0.startIndex - line.startIndex + 1) }
+    var fields: [Field] = []
+    let bytes = line.dropFirst(skipped)
+    var start = bytes.startIndex
+    var index = start
+    func add() { fields.append((bytes[start..<index], start - line.startIndex + 1)) }
+    while index < bytes.endIndex {
+      if bytes[index] != UInt8(ascii: ":") {
+        index += 1
+      } else if joinsNames(bytes, at: index, from: start) {
+        index += 2
+      } else {
+        add()
+        index += 1
+        start = index
+      }
+    }
+    add()
+    return fields
+  }
+
+  /// Whether `::` stands there, behind a name and before another one.
+  private func joinsNames(_ bytes: ArraySlice<UInt8>, at index: Int, from start: Int) -> Bool {
+    guard index > start, index + 2 < bytes.endIndex, bytes[index + 1] == UInt8(ascii: ":") else { return false }
+    func isLetter(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "_") || byte >= 0x80 || (0x61...0x7a).contains(byte | 0x20) }
+    let before = bytes[index - 1], after = bytes[index + 2]
+    return (isLetter(before) || (0x30...0x39).contains(before) || Array(">)}".utf8).contains(before))
+      && (isLetter(after) || Array("~({".utf8).contains(after))
+  }
+
+  /// Where a blank is a mistake in a name; C++ has names with blanks, in parameters and in operators.
+  private func misplacedBlank(in name: ArraySlice<UInt8>) -> Int? {
+    let isLoose = name.contains { $0 == UInt8(ascii: "(") || $0 == UInt8(ascii: "<") }
+    return name.indices.first { index in
+      guard name[index] <= 0x20 || name[index] == 0x7f else { return false }
+      return !isLoose || name[index] != 0x20 || index == name.startIndex || index == name.endIndex - 1
+    }
   }
 
   private func name(_ field: Field, _ expected: String) throws(CodedError) -> Word {
     guard !field.bytes.isEmpty else { throw error("expected \(expected)", field.column) }
-    if let blank = field.bytes.firstIndex(where: { $0 <= 0x20 || $0 == 0x7f }) {
+    if let blank = misplacedBlank(in: field.bytes) {
       throw error("a blank in a name; expected \(expected)", field.column + blank - field.bytes.startIndex)
     }
     return try word(field.bytes, 0, expected, column: field.column)

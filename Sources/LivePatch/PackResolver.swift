@@ -6,6 +6,13 @@ struct PackResolver {
   let description: PatchDescription
   let container: ELFFile
   let target: PackTarget
+  private let readable = ReadableNameSearch()
+
+  init(description: PatchDescription, container: ELFFile, target: PackTarget) {
+    self.description = description
+    self.container = container
+    self.target = target
+  }
 
   /// The metadata, and what is allowed but will not work everywhere. Throws the first mistake, with all of them in its
   /// `mistakes`.
@@ -31,10 +38,8 @@ struct PackResolver {
         continue
       }
       let old = collect { () throws(CodedError) in try oldFunction(pair.oldName, &warnings) }
-      _ = collect { () throws(CodedError) in try checkNewFunction(pair.newName) }
-      if let old {
-        units.append(ContainerUnit(oldName: pair.oldName.text, newName: pair.newName.text, oldAddress: old.value))
-      }
+      let new = collect { () throws(CodedError) in try newFunction(pair.newName) }
+      if let old, let new { units.append(ContainerUnit(oldName: old.name, newName: new, oldAddress: old.value)) }
     }
     let references = description.references.compactMap { reference in
       collect { () throws(CodedError) in try ReferenceResolver(resolver: self, reference: reference).resolve(&warnings) }
@@ -58,7 +63,8 @@ struct PackResolver {
   /// The function to be replaced, exported or static, with room at its entry.
   private func oldFunction(_ word: PatchDescription.Word, _ warnings: inout [String]) throws(CodedError) -> ELFSymbol {
     let name = printable(word.text)
-    let all = try target.symbols(named: word.text)
+    var all = try target.symbols(named: word.text)
+    if all.isEmpty { all = try oneOf(try target.symbols(readable: word.text).filter(\.isCode), meantBy: word, in: target.path) }
     func refuse(_ code: ErrorCode, _ reason: String) -> CodedError {
       description.error(code, reason, at: word.place).with("symbol", .text(word.text))
     }
@@ -82,6 +88,18 @@ struct PackResolver {
     return symbol
   }
 
+  /// The symbols that a C++ name means, which may be one. Of several it is the reader who knows which is meant.
+  func oneOf(_ found: [ELFSymbol], meantBy word: PatchDescription.Word, in path: String) throws(CodedError) -> [ELFSymbol] {
+    guard found.count > 1 else { return found }
+    let names = found.map(\.name).sorted()
+    var error = description.error(
+      .targetFunctionAmbiguous,
+      "\(printable(word.text)) may be each of these in \(printable(path)): "
+        + names.prefix(20).map { printable($0) }.joined(separator: ", ") + (names.count > 20 ? ", ..." : ""), at: word.place)
+    error.specificHint = "give the parameters too, or one of these symbols instead"
+    throw error.with("symbol", .text(word.text)).with("candidates", .list(names.prefix(1000).map { .text($0) }))
+  }
+
   /// The places of a name that has several; nil when it has one.
   func candidates(_ symbols: [ELFSymbol]) -> String? {
     guard Set(symbols.map(\.value)).count > 1 else { return nil }
@@ -90,9 +108,14 @@ struct PackResolver {
     }.joined(separator: ", ")
   }
 
-  private func checkNewFunction(_ word: PatchDescription.Word) throws(CodedError) {
+  /// The symbol of the replacement, which the loader must be able to find.
+  private func newFunction(_ word: PatchDescription.Word) throws(CodedError) -> String {
     let found = try container.dynamicSymbols().symbol(named: word.text)
-    if let found, found.isCode, found.isExported { return }
+    if let found, found.isCode, found.isExported { return found.name }
+    if found == nil {
+      let meant = try containerSymbols(meantBy: word.text).filter { $0.isCode && $0.isExported }
+      if let only = try oneOf(meant, meantBy: word, in: container.path).first { return only.name }
+    }
     let name = printable(word.text)
     let reason: String
     if found != nil {
@@ -103,6 +126,17 @@ struct PackResolver {
       reason = "\(printable(container.path)) has no function \(name)"
     }
     throw description.error(.containerContradiction, reason, at: word.place).with("symbol", .text(word.text))
+  }
+
+  /// The container's variable that a C++ name means.
+  func containerVariable(_ word: PatchDescription.Word) throws(CodedError) -> ELFSymbol? {
+    try oneOf(try containerSymbols(meantBy: word.text).filter { !$0.isCode }, meantBy: word, in: container.path).first
+  }
+
+  private func containerSymbols(meantBy text: String) throws(CodedError) -> [ELFSymbol] {
+    try readable.symbols(meantBy: text) { () throws(CodedError) in
+      try container.dynamicSymbols().defined + container.staticSymbols().defined
+    }
   }
 
   // MARK: dependencies

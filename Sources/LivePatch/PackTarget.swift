@@ -12,6 +12,7 @@ public struct PackTarget {
   let file: ELFFile?
   /// The file that holds separate debug information, when there is one.
   private let debug: DebugFileSearch
+  private let readable = ReadableNameSearch()
   private let extract: [String: [ELFSymbol]]
 
   /// - Parameter debugPath: where separate debug information lies; nil: where distributions put it.
@@ -53,6 +54,17 @@ public struct PackTarget {
     return (visible.isEmpty ? all : visible).map { ELFSymbol(name: name, entry: $0) }
   }
 
+  /// What a C++ name that no symbol has may mean, by the symbols that demangle to it.
+  func symbols(readable text: String) throws(CodedError) -> [ELFSymbol] {
+    try readable.symbols(meantBy: text) { () throws(CodedError) -> [ELFSymbol] in
+      guard let file else { return extract.values.joined().filter(\.isDefined) }
+      let exported = try file.dynamicSymbols().defined
+      var table = try file.staticSymbols()
+      if table.count <= 1, let other = debug.file { table = try other.staticSymbols() }
+      return exported + table.defined
+    }
+  }
+
   /// The source file of a local symbol, as far as the symbol table tells.
   func sourceFile(of symbol: ELFSymbol) -> String? {
     guard let file, let own = try? file.staticSymbols() else { return nil }
@@ -90,6 +102,18 @@ private final class DebugFileSearch {
     let result = owner?.debugFile()
     found = .some(result)
     return result
+  }
+}
+
+/// Demangles the symbols when a name is first asked for, and once.
+final class ReadableNameSearch {
+  private var names: ReadableNames?
+
+  func symbols(meantBy text: String, among symbols: () throws(CodedError) -> [ELFSymbol]) throws(CodedError) -> [ELFSymbol] {
+    if let names { return names.symbols(meantBy: text) }
+    let found = ReadableNames(try symbols())
+    names = found
+    return found.symbols(meantBy: text)
   }
 }
 

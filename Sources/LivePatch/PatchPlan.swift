@@ -177,12 +177,14 @@ public struct PatchPlanner {
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     let place = try place(of: container)
     if place.file == nil, options.delivery == .path { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
-    return PatchPlan.Apply(
+    let apply = PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: place.path, file: place.file,
       contents: options.delivery == .memory ? container : nil,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       brings: brings, labels: container.labels, exposures: fileExposures(container.path), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+    warnings += notes(on: apply, in: library)
+    return apply
   }
 
   private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {

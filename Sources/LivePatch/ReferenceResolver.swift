@@ -15,9 +15,11 @@ struct ReferenceResolver {
   private var container: ELFFile { resolver.container }
 
   func resolve(_ warnings: inout [String]) throws(CodedError) -> ContainerReference {
-    ContainerReference(
-      targetName: reference.targetName.text, name: reference.name.text, targetOffset: try targetOffset(&warnings),
-      patchOffset: try patchOffset(), isThreadLocal: reference.isThreadLocal)
+    let targetOffset = try targetOffset(&warnings)
+    let own = try patchPlace()
+    return ContainerReference(
+      targetName: reference.targetName.text, name: own.name, targetOffset: targetOffset, patchOffset: own.offset,
+      isThreadLocal: reference.isThreadLocal)
   }
 
   private func refuse(_ code: ErrorCode, _ reason: String, _ word: PatchDescription.Word, hint: String? = nil) -> CodedError {
@@ -50,7 +52,8 @@ struct ReferenceResolver {
   private func lookUp() throws(CodedError) -> UInt64 {
     let word = reference.targetName
     let name = printable(word.text)
-    let all = try target.symbols(named: word.text)
+    var all = try target.symbols(named: word.text)
+    if all.isEmpty { all = try resolver.oneOf(try target.symbols(readable: word.text), meantBy: word, in: target.path) }
     guard let symbol = all.first else { return try lookUpDebugInformation() }
     if symbol.kind == .indirectFunction {
       throw refuse(.entryIndirect, "\(name) is an indirect function (IFUNC); its symbol is the resolver", word)
@@ -98,7 +101,8 @@ struct ReferenceResolver {
 
   // MARK: in the container
 
-  private func patchOffset() throws(CodedError) -> UInt64 {
+  /// The symbol of the container's variable, by which the loader may have to find it, and its offset.
+  private func patchPlace() throws(CodedError) -> (name: String, offset: UInt64) {
     let word = reference.name
     let name = printable(word.text)
     var own = try container.dynamicSymbols().symbol(named: word.text)
@@ -109,6 +113,7 @@ struct ReferenceResolver {
       }
       own = all.first.map { ELFSymbol(name: word.text, entry: $0) }
     }
+    if own == nil { own = try resolver.containerVariable(word) }
     let offset: UInt64
     if let offsets = reference.offsets {
       offset = offsets.patch
@@ -127,6 +132,6 @@ struct ReferenceResolver {
     if let own, own.value == offset, own.size != 0, own.size < size {
       throw refuse(.containerContradiction, "\(name) has \(own.size) bytes, the reference needs \(size)", word)
     }
-    return offset
+    return (own?.name ?? word.text, offset)
   }
 }

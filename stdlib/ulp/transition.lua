@@ -256,10 +256,11 @@ local function attempt(p, make_plan, options, deadline, kept)
   end
   check_ownership(p, plan, options, result)
   check_constructors(p, plan, options, result)
-  if options.dry_run then
+  if options.dry_run then -- the plan tells its warnings itself
     result.state, result.plan = "skipped", tostring(plan)
     return result
   end
+  for _, text in ipairs(plan.warnings) do warn_in(result, text) end
   if runtime.kind == "suse" then return require "ulp.suse".change(p, runtime, plan, options, deadline, result) end
   local left = math.max(0.001, deadline - core.clock())
   local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier})

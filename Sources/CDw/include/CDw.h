@@ -6,5 +6,6 @@
 #include <elfutils/libdwfl.h>
 
 #include "debug_names.h"
+#include "demangle.h"
 #include "elf_write.h"
 #include "shared_elf.h"
