@@ -16,16 +16,25 @@ extension TargetProcess {
   /// Threads asleep in system calls are tried first. Each is looked at while stopped; one that may hold a lock of the
   /// allocator or the loader, has a signal waiting, or has no room on its stack goes on at once. Rounds are repeated with
   /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
+  ///
+  /// `worldLimit`: longest world-stop, in microseconds, that may be used to come by a thread where more are busy than there are
+  /// processors for; 0: none. The caller ends that stop with `resumeHeldWorld`, as soon as the call has begun or failed to.
   public func borrowCarrier(
     _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check,
-    needs: SeccompNeeds = []
+    needs: SeccompNeeds = [], worldLimit: UInt64 = 0
   ) throws(CodedError) -> pid_t {
     let search = CarrierSearch(process: self, site: site, hazards: try hazards(), unwinder: unwinder(), seccomp: seccomp, needs: needs)
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
+    var worldLimit = worldLimit
     while true {
       let candidates = search.candidates(wanted)
+      if worldLimit > 0 && wanted == nil && search.isCrowded() {
+        let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
+        worldLimit = 0
+        if let tid = try search.tryWorld(&session, until: limit) { return tid }
+      }
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
       var isExhausted = !candidates.isEmpty
       for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
@@ -58,6 +67,8 @@ struct CarrierSearch {
 
   /// A thread is stopped at most this often in one operation.
   static let stopLimit = 20
+  /// How many threads, besides the holder of the right, are looked at while the world is stopped for a carrier.
+  static let worldCandidates = 8
   /// What a call frame needs below the red zone: XSAVE image with AMX tiles, header, slack.
   static let stackRoom: UInt64 = 16384
 
@@ -95,6 +106,46 @@ struct CarrierSearch {
     if let reason = stackReason(tid, registers) { return reason }
     if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(needs) }
     return nil
+  }
+
+  /// Whether many more threads than there are processors want one. A thread that is asked to stop alone, or woken for it, then
+  /// first waits for its turn, tens of milliseconds; among threads that all stop the turns are short.
+  func isCrowded() -> Bool {
+    let threads = ThreadList.read(of: process.pid)
+    let crowd = 4 * max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    guard threads.count > crowd else { return false }
+    var running = 0
+    for tid in threads.prefix(8 * crowd) where ThreadList.state(of: tid, in: process.pid) == UInt8(ascii: "R") {
+      running += 1
+      if running > crowd { return true }
+    }
+    return false
+  }
+
+  /// The first suitable thread of a world-stop, which goes on until `resumeHeldWorld`. Nil when there is none, or no such stop.
+  func tryWorld(_ session: inout TraceSession, until deadline: Deadline) throws(CodedError) -> pid_t? {
+    let world: WorldStop
+    do { world = try session.stopWorld(until: deadline, urgently: true) } catch {
+      if error.code == .processUnstoppable { return nil }
+      throw error
+    }
+    var found: pid_t?
+    do throws(CodedError) {
+      // The holder of the right is seized anyway.
+      let holder = session.rightHolder
+      let others = session.stoppedThreads.filter { $0 != holder }
+      for tid in [holder] + others.prefix(CarrierSearch.worldCandidates) where !deadline.hasPassed {
+        if try tryCarrier(&session, tid, until: deadline) == nil {
+          found = tid
+          break
+        }
+      }
+    } catch {
+      session.resumeWorld()
+      throw error
+    }
+    if found != nil { session.holdWorld(since: world.began) } else { session.resumeWorld() }
+    return found
   }
 
   /// Whether what waits for a thread waits for the whole process, and is no fault. Outside of a system call, which a signal

@@ -24,6 +24,8 @@ final class ChangeSession {
   let receipt: Receipt?
   /// What is done about the filters of threads that are borrowed.
   var seccomp = SeccompPolicy.check
+  /// The longest world-stop that is allowed to come by a carrier, in microseconds.
+  var borrowLimit: UInt64 = 20_000
   private var sequence: UInt64
   /// The last carrier and its registers when it was borrowed: what the next stop may look like.
   private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
@@ -98,12 +100,34 @@ final class ChangeSession {
     _ function: UInt64, _ arguments: [UInt64], until deadline: Deadline, on wanted: pid_t?, maxCarrier: UInt64?, callee: Callee,
     needs: SeccompNeeds
   ) throws(CodedError) -> Answer {
-    let site = runtime.callSite
     try checkIdle()
     ul_urgent(Int32(UL_URGENT_CALL), 1)
     defer { ul_urgent(Int32(UL_URGENT_CALL), 0) }
-    let tid = try process.borrowCarrier(&trace, site: site, until: deadline, only: wanted, seccomp: seccomp, needs: needs)
+    let tid = try process.borrowCarrier(
+      &trace, site: runtime.callSite, until: deadline, only: wanted, seccomp: seccomp, needs: needs, worldLimit: borrowLimit)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
+    let watch: CalleeWatch
+    do throws(CodedError) {
+      watch = try begin(function, arguments, on: tid, callee, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
+    } catch {
+      trace.resumeHeldWorld()
+      throw error
+    }
+    trace.resumeHeldWorld()
+    let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
+    let elapsed = Deadline.now - borrowed
+    carrierNanoseconds += elapsed
+    trace.endCall(on: tid)
+    if let fault = watch.fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
+    return Answer(
+      value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed,
+      fault: watch.fault)
+  }
+
+  private func begin(
+    _ function: UInt64, _ arguments: [UInt64], on tid: pid_t, _ callee: Callee, limitsCarrier: Bool
+  ) throws(CodedError) -> CalleeWatch {
+    let site = runtime.callSite
     lastCarrier = trace.registers(of: tid).map { (tid, $0) }
     let hasOwnStack = trace.registers(of: tid).map { process.isOnOwnStack(tid, $0) } ?? true
     let home = hasOwnStack ? lastCarrier.flatMap { process.map.mapping(containing: $0.registers.stackPointer)?.range } : nil
@@ -115,20 +139,12 @@ final class ChangeSession {
     case .loading(let guarded, _): isGuarded = guarded
     case .unloading(let container): (isGuarded, leaving) = (true, container)
     }
-    let watch = CalleeWatch(process, tid, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds, site: site, home: home,
-      leaving: leaving)
+    let watch = CalleeWatch(process, tid, limitsCarrier: limitsCarrier, site: site, home: home, leaving: leaving)
     try process.applySeccomp(seccomp, to: tid, &trace, site: site)
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,
       inCallStack: !hasOwnStack, home: home)
-    let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
-    let elapsed = Deadline.now - borrowed
-    carrierNanoseconds += elapsed
-    trace.endCall(on: tid)
-    if let fault = watch.fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
-    return Answer(
-      value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed,
-      fault: watch.fault)
+    return watch
   }
 
   private func wait(

@@ -103,6 +103,7 @@ extension PatchOperation {
       outcomes.append(try session.dispose(of: patch, policy, occupancy: occupants[patch.address], maxCarrier: maxCarrier, timeout: timeout))
     }
     carrierNanoseconds = session.carrierNanoseconds
+    pauseNanoseconds = max(pauseNanoseconds, session.trace.borrowPause)
     return outcomes
   }
 

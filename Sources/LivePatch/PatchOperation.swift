@@ -20,6 +20,8 @@ public struct StageOptions: Sendable {
   public var seccomp = SeccompPolicy.check
   /// Longest time a thread may be kept, microseconds: then constructors are forced to return and what was loaded is undone.
   public var maxCarrier: UInt64?
+  /// Longest world-stop, microseconds; nil: as short as it can be.
+  public var maxPause: UInt64?
   /// A call that is late is left alone; it finishes by itself, and the next operation undoes what it loaded.
   public var isPatient = false
   /// Only this thread may be borrowed.
@@ -91,6 +93,7 @@ public final class PatchOperation {
     }.prefix(16))
     self.known = known
     carrierNanoseconds = session.carrierNanoseconds
+    pauseNanoseconds = session.trace.borrowPause
   }
 
   deinit { close() }
@@ -133,6 +136,7 @@ public final class PatchOperation {
   public static func stage(_ plan: PatchPlan, _ runtime: PulpRuntime, _ options: StageOptions = StageOptions()) throws(CodedError) -> PatchOperation {
     let session = try ChangeSession(runtime)
     session.seccomp = options.seccomp
+    if let longest = options.maxPause { session.borrowLimit = min(session.borrowLimit, longest) }
     let deadline = Deadline(afterMicroseconds: options.timeout)
     try checkUnchanged(plan, runtime)
     try checkFiles(plan, runtime.process)

@@ -68,6 +68,7 @@ enum RuntimeModule {
       ul_set_receipts(try arguments.boolean(1) ? 1 : 0)
       return was
     }
+    core.function("hasten", "on") { arguments in ul_hasten(try arguments.boolean(1) ? 1 : 0) != 0 }
     core.function("receipts") { _ in
       let all = Receipt.all
       return [
@@ -133,10 +134,11 @@ enum RuntimeModule {
   private static func defineSteps(_ runtime: LuaClass<RuntimeHandle>) {
     runtime.method("stage", "plan", "options") { handle, arguments in
       let plan = try arguments.object(1, PlanHandle.self).plan
-      let options = try arguments.options(2, ["timeout", "seccomp", "thread", "max_carrier"])
+      let options = try arguments.options(2, ["timeout", "seccomp", "thread", "max_carrier", "max_pause"])
       var limits = StageOptions()
       if let timeout = try options.duration("timeout") { limits.timeout = UInt64(timeout / 1000) }
       if let longest = try options.duration("max_carrier") { limits.maxCarrier = UInt64(longest / 1000) }
+      if let longest = try options.duration("max_pause") { limits.maxPause = UInt64(max(1, longest / 1000)) }
       limits.seccomp = try seccomp(options)
       limits.carrier = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
       return LuaBox(try PatchOperation.stage(plan, try handle.open(), limits))

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// What the command line asks for.
@@ -78,6 +79,22 @@ public struct Invocation: Equatable {
       if isTerminal { result.interactive = true } else if !result.interactive { result.work = [.standardInput] }
     }
     return result
+  }
+
+  /// Whether it is one command that changes processes.
+  private var isChange: Bool {
+    switch work.last {
+    case .command(let name): ["trigger", "revert", "replace", "recover"].contains(name)
+    case .suse: arguments.contains("trigger")
+    case .talk(let name): name == "trigger"
+    default: false
+    }
+  }
+
+  /// To be called first: beside busy threads already loading the standard library would wait for many turns. For many
+  /// processes, and when the change is over, the standard library takes it back.
+  public func hastenIfChange() {
+    if isChange { ul_hasten(1) }
   }
 
   private func with(_ last: Work, _ arguments: ArraySlice<String>) -> Invocation {

@@ -88,6 +88,10 @@ extension TraceSession {
     if holder == .hold { try? commitRegisters(of: rightHolder) }
     defer { if holder != .hold { ul_urgent(Int32(UL_URGENT_WORLD), 0) } }
     receipt?.worldResumes(memory)
+    letThreadsGoOn(holder)
+  }
+
+  private mutating func letThreadsGoOn(_ holder: RightHolder) {
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
@@ -102,6 +106,22 @@ extension TraceSession {
         remove(index)
       }
     }
+  }
+
+  /// The world stays as it is until a call has begun on one of its threads, which so comes first to a processor. Nobody waits
+  /// for that call in this stop: it may need what another thread has locked.
+  public mutating func holdWorld(since began: UInt64) {
+    receipt?.worldResumes(memory)  // what the callee does is no difference of the stop
+    heldSince = began
+  }
+
+  /// Ends `holdWorld`: all threads go on, but for the one in the call, which does already. No effect without a hold.
+  public mutating func resumeHeldWorld() {
+    guard let began = heldSince else { return }
+    heldSince = nil
+    letThreadsGoOn(.keep)
+    ul_urgent(Int32(UL_URGENT_WORLD), 0)
+    borrowPause = max(borrowPause, Deadline.now - began)
   }
 
   /// Ends what `resumeWorld(.hold)` has left: the right is given back, or the thread that holds it goes on.

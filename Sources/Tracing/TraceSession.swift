@@ -49,6 +49,10 @@ public struct TraceSession: ~Copyable {
   var indexes: [pid_t: Int] = [:]
   /// The same as `tracees.map(\.tid)`, in the form that C reads.
   private var tids: [pid_t] = []
+  /// The longest world-stop that served to come by a carrier, in nanoseconds.
+  public internal(set) var borrowPause: UInt64 = 0
+  /// Since when the world is stopped for a call that has yet to begin.
+  var heldSince: UInt64?
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
@@ -116,19 +120,24 @@ public struct TraceSession: ~Copyable {
 
   /// Stops one seized thread. False when it has ended. Fails with `process.unstoppable` at the deadline, or
   /// sooner for a thread in uninterruptible sleep (it runs on, still seized), `process.stopped` when the process is in a group-stop.
-  public mutating func stop(_ tid: pid_t, until deadline: Deadline) throws(CodedError) -> Bool {
+  ///
+  /// `orAtSystemCall`: a thread that is followed and stands at a system call, as at the end of a guarded call, may stay there. It
+  /// can be let go from there, and need not wait for its turn among all that want a processor.
+  public mutating func stop(_ tid: pid_t, until deadline: Deadline, orAtSystemCall: Bool = false) throws(CodedError) -> Bool {
     guard let index = indexes[tid] else { return false }
     if !tracees[index].isRunning { return tracees[index].state == .stopped }
     let held = ask(index)
     ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
     defer { ul_watchdog_stop() }
-    try awaitStop(index, held, until: deadline)
+    try awaitStop(index, held, until: deadline, orAtSystemCall: orAtSystemCall)
     return tracees[index].state == .stopped
   }
 
   /// Waits until the interrupted thread is stopped or gone. Signals met on the way are handed on at once: the thread runs
   /// into its handler and stops there.
-  mutating func awaitStop(_ index: Int, _ held: ul_wait_status, until deadline: Deadline) throws(CodedError) {
+  mutating func awaitStop(
+    _ index: Int, _ held: ul_wait_status, until deadline: Deadline, orAtSystemCall: Bool = false
+  ) throws(CodedError) {
     let tid = tracees[index].tid
     var status = held
     let patience = Deadline(afterMicroseconds: 50_000)
@@ -151,6 +160,10 @@ public struct TraceSession: ~Copyable {
           .processStopped, "process \(pid) is stopped by signal \(status.signal)", data: ["pid": .integer(Int64(pid))])
       case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP:
         return try enterStop(index)
+      case UL_WAIT_STOPPED where orAtSystemCall && status.event == UL_EVENT_SYSTEM_CALL:
+        tracees[index].state = .stopped
+        tracees[index].registersChanged = false
+        return
       case UL_WAIT_STOPPED:
         ul_continue(tid, status.event == 0 ? status.signal : 0)
         // Any stop takes back the request for one, except that a signal is looked at after it.
@@ -271,7 +284,7 @@ public struct TraceSession: ~Copyable {
   /// stopped is detached by the attendant when it comes to it.
   public mutating func release(_ tid: pid_t, until deadline: Deadline = Deadline(afterMicroseconds: 2_000_000)) {
     guard let index = indexes[tid] else { return }
-    if tracees[index].isRunning { _ = try? stop(tid, until: deadline) }
+    if tracees[index].isRunning { _ = try? stop(tid, until: deadline, orAtSystemCall: true) }
     TraceSession.letGo([tracees[index]], memory)
     remove(index)
   }

@@ -12,6 +12,7 @@ func runProgram() -> Int32 {
     complain("\(error.message)\n\(Invocation.usage)")
     return ExitStatus.usage
   }
+  invocation.hastenIfChange()
   let installation = Installation.locate()
   let state = LuaState(searchPath: installation.searchPath)
   defer { state.close() }

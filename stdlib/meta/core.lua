@@ -41,6 +41,11 @@ function core.maps_file(pid, name) end
 --- @return boolean was
 function core.set_receipts(on) end
 
+--- The highest priority among ordinary programs for ulpsh, where it may have it: for one change of one process.
+--- @param on boolean
+--- @return boolean was
+function core.hasten(on) end
+
 --- What all receipts of this program have compared, and the differences that only ulpsh can have caused.
 --- @return {stops: integer, world_stops: integer, calls: integer, carriers_met: integer, differences: table[]}
 function core.receipts() end

@@ -31,7 +31,8 @@ function Runtime:patches() end
 
 --- Loads the containers of a plan on one borrowed thread while the others run. Nothing is in force yet.
 --- @param plan ulp.Plan
---- @param options? {timeout: number|string|nil, seccomp: string?, thread: integer?, max_carrier: number|string|nil}
+--- @param options? {timeout: number|string|nil, seccomp: string?, thread: integer?,
+---   max_carrier: number|string|nil, max_pause: number|string|nil}
 --- @return ulp.Operation operation undone if it is dropped before the switch
 function Runtime:stage(plan, options) end
 

@@ -121,7 +121,7 @@ local function switch(p, staged, options, deadline, result)
     attempt = attempt + 1
     local done, outcome = pcall(p.switch, p, staged, request)
     if done and outcome.switched then
-      result.pause_us, result.threads, result.attempts = outcome.pause_us, outcome.threads, attempt
+      result.pause_us, result.threads, result.attempts = staged.pause_us, outcome.threads, attempt
       return
     end
     if not done and not (err.is(outcome) and passing[outcome.code]) then error(outcome, 0) end
@@ -177,6 +177,7 @@ local function tidy(runtime, staged, options, deadline, result)
   end
   result.settle_pause_us = staged.settle_pause_us
   local unloaded, outcome = pcall(unload, runtime, staged, options, deadline)
+  result.pause_us, result.carrier_us = math.max(result.pause_us, staged.pause_us), staged.carrier_us
   if unloaded then
     if #outcome > 0 then result.containers = outcome end
   else
@@ -263,7 +264,9 @@ local function attempt(p, make_plan, options, deadline, kept)
   for _, text in ipairs(plan.warnings) do warn_in(result, text) end
   if runtime.kind == "suse" then return require "ulp.suse".change(p, runtime, plan, options, deadline, result) end
   local left = math.max(0.001, deadline - core.clock())
-  local staged <close> = runtime:stage(plan, {timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier})
+  local staged <close> = runtime:stage(plan, {
+    timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier, max_pause = options.max_pause,
+  })
   switch(p, staged, options, deadline, result)
   result.state, result.universe = "done", staged.universe
   result.carrier_us = staged.carrier_us
@@ -353,9 +356,16 @@ function M.each(target, one)
   local attach = require "ulp.attach".attach
   if type(target) ~= "table" then
     local p = target
-    if type(p) ~= "userdata" then p = assert(attach(p)) end
-    return one(p)
+    local was = core.hasten(true)
+    local done, result = pcall(function()
+      if type(p) ~= "userdata" then p = assert(attach(p)) end
+      return one(p)
+    end)
+    core.hasten(was)
+    if not done then error(result, 0) end
+    return result
   end
+  core.hasten(false) -- the work for many processes is not to come before theirs
   local results = {}
   for index, member in ipairs(target) do
     local p, refusal = member, nil

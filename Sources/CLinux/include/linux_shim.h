@@ -184,6 +184,12 @@ void ul_watchdog_stop(void);
 enum { UL_URGENT_WORLD = 1, UL_URGENT_CALL = 2 };
 int ul_urgent(int reason, int begin);
 
+/* The highest priority among ordinary programs (nice -20), where the caller may have it, for one change from its plan to its
+ * end: beside dozens of busy threads each millisecond of the tool's own work would else wait a tenth of a second for its
+ * turn, and longer than that a borrowed thread would. 1: begin, 0: end; returns how it was. Children do not inherit it.
+ * sched_setattr(2). */
+int ul_hasten(int begin);
+
 #pragma clang assume_nonnull end
 
 #endif
