@@ -67,5 +67,8 @@ private func keepsRegisters(_ producer: String) -> Bool {
     beginning.withUTF8Buffer { wanted in options.contains { $0.starts(with: wanted) } }
   }
   if has("-fno-ipa-ra") || has("-fpatchable-function-entry=") || has("-pg") { return false }
-  return has("-fipa-ra") || has("-O2") || has("-O3") || has("-Os") || has("-Ofast")
+  // Of several levels the last one counts.
+  let levels: [StaticString] = ["-O2", "-O3", "-Os", "-Ofast"]
+  let level = options.last { $0.starts(with: [0x2d, 0x4f]) }
+  return has("-fipa-ra") || levels.contains { wanted in wanted.withUTF8Buffer { level?.elementsEqual($0) ?? false } }
 }

@@ -85,6 +85,12 @@ struct PackResolver {
       // The container is well-formed, and another runtime may take it. Ours refuses before anything is changed.
       warnings.append("\(printable(description.path)):\(word.place.line): \(name) will be refused: \(flaw.reason)")
     }
+    let clones = try target.clones(of: symbol.name)
+    if !clones.isEmpty {
+      warnings.append(
+        "\(printable(description.path)):\(word.place.line): calls may take copies that the compiler made of \(name), and not reach the patch: "
+          + clones.prefix(8).map { printable($0) }.joined(separator: ", "))
+    }
     return symbol
   }
 

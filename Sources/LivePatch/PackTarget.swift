@@ -13,6 +13,7 @@ public struct PackTarget {
   /// The file that holds separate debug information, when there is one.
   private let debug: DebugFileSearch
   private let readable = ReadableNameSearch()
+  private let cloneSearch = CloneSearch()
   private let extract: [String: [ELFSymbol]]
 
   /// - Parameter debugPath: where separate debug information lies; nil: where distributions put it.
@@ -57,12 +58,21 @@ public struct PackTarget {
   /// What a C++ name that no symbol has may mean, by the symbols that demangle to it.
   func symbols(readable text: String) throws(CodedError) -> [ELFSymbol] {
     try readable.symbols(meantBy: text) { () throws(CodedError) -> [ELFSymbol] in
-      guard let file else { return extract.values.joined().filter(\.isDefined) }
-      let exported = try file.dynamicSymbols().defined
-      var table = try file.staticSymbols()
-      if table.count <= 1, let other = debug.file { table = try other.staticSymbols() }
-      return exported + table.defined
+      try (file?.dynamicSymbols().defined ?? []) + localSymbols()
     }
+  }
+
+  /// All of `.symtab`, the own or the separate one; of an extract all there is.
+  private func localSymbols() throws(CodedError) -> [ELFSymbol] {
+    guard let file else { return extract.values.joined().filter(\.isDefined) }
+    var table = try file.staticSymbols()
+    if table.count <= 1, let other = debug.file { table = try other.staticSymbols() }
+    return table.defined
+  }
+
+  /// Copies that the compiler made of a function for some of its callers, which never come to its entry.
+  func clones(of name: String) throws(CodedError) -> [String] {
+    try cloneSearch.clones(of: name, among: localSymbols)
   }
 
   /// The source file of a local symbol, as far as the symbol table tells.
@@ -102,6 +112,21 @@ private final class DebugFileSearch {
     let result = owner?.debugFile()
     found = .some(result)
     return result
+  }
+}
+
+/// Sorts the compiler's copies by the functions they were made of, when first asked, and once.
+private final class CloneSearch {
+  private var clones: [String: [String]]?
+
+  func clones(of name: String, among symbols: () throws(CodedError) -> [ELFSymbol]) throws(CodedError) -> [String] {
+    if let clones { return clones[name] ?? [] }
+    var found: [String: [String]] = [:]
+    for symbol in try symbols() where symbol.isCode {
+      if let original = CloneName(symbol.name), original.isCopy { found[original.name, default: []].append(symbol.name) }
+    }
+    clones = found.mapValues { $0.sorted() }
+    return clones?[name] ?? []
   }
 }
 

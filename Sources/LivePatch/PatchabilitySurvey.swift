@@ -112,6 +112,9 @@ struct CloneName {
   /// Of the function it was made of.
   let name: String
 
+  /// Whether calls may take it instead of the function: not so the rare paths of one, and those that were only renamed.
+  let isCopy: Bool
+
   private static let kinds: Set<String> = ["constprop", "isra", "part", "cold", "lto_priv", "llvm", "specialized"]
 
   /// Nil for a name that is none.
@@ -119,5 +122,6 @@ struct CloneName {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count > 1, !parts[0].isEmpty, let first = parts.dropFirst().first, CloneName.kinds.contains(String(first)) else { return nil }
     self.name = String(parts[0])
+    isCopy = !parts.contains("cold") && first != "lto_priv" && first != "llvm"
   }
 }

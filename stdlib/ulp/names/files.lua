@@ -54,12 +54,13 @@ M.packer = {
   },
   run = function(program, given, operand)
     if not operand then return "a description is missing" end
-    local container, err = require "ulp".pack(operand, {container = given.livepatch, target = given.target})
+    local container, result = require "ulp".pack(operand, {container = given.livepatch, target = given.target})
     if container then
+      for _, text in ipairs(result.warnings) do program:warn("%s", text) end
       program:warn("live patch '%s' packed successfully", container.path)
       return 0
     end
-    for _, mistake in ipairs(err.mistakes or {err}) do
+    for _, mistake in ipairs(result.mistakes or {result}) do
       if mistake.line and mistake.column then
         io.stdout:write(diagnostic(mistake))
       else
