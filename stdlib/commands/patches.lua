@@ -1,10 +1,17 @@
 --- `ulpsh patches [-p PROCESS]`
 local cli = require "ulp.cli"
 
+--- The container that a process runs in. IDs are cut as the engines' own listings do.
+local function container_of(entry)
+  if not entry.container_id then return "" end
+  local id = #entry.container_id == 64 and entry.container_id:sub(1, 12) or entry.container_id
+  return " in " .. require "ulp.render.pretty".clean((entry.container_engine or "container") .. " " .. id)
+end
+
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
   local whose = entry.runtime == "suse" and "SUSE's libpulp" or ("universe %d"):format(entry.universe)
-  local lines = {("%s, %s"):format(require "ulp.render.human".subject(entry), whose)}
+  local lines = {("%s%s, %s"):format(require "ulp.render.human".subject(entry), container_of(entry), whose)}
   if entry.patching ~= "enabled" then lines[1] = ("%s, %s: %s"):format(lines[1], entry.patching, clean(entry.reason)) end
   for _, patch in ipairs(entry.patches) do
     lines[#lines + 1] = ("  %s  %s  %s, %d function%s%s"):format(
@@ -19,6 +26,7 @@ end
 --- The list with its members beside it, as an object.
 local function record_of(list)
   local entry = {pid = list.pid, inner_pid = list.inner_pid, comm = list.comm, runtime = list.runtime, patches = {}}
+  entry.unit, entry.container_id, entry.container_engine = list.unit, list.container_id, list.container_engine
   entry.universe = list.universe
   entry.patching, entry.reason = list.patching, list.reason
   for index, patch in ipairs(list) do entry.patches[index] = patch end

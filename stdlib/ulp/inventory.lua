@@ -95,7 +95,8 @@ local function labels_of(p, patch)
   return container and container.id == patch.id and container.labels or {}
 end
 
---- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them; those that were in
+--- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them, and where they are
+--- known its systemd unit, `unit`, and the container it runs in, `container_id` and `container_engine`; those that were in
 --- force until the program unloaded their library have the state `lost`. `patching` is `enabled`, or says with `reason` why
 --- the process is not patched any further.
 ---
@@ -118,6 +119,8 @@ function M.patches(p)
   local runtime = assert(p:runtime())
   local facts = p.facts
   local entry = {pid = p.pid, comm = facts.comm, inner_pid = facts.inner_pid, runtime = runtime.kind}
+  local group = core.control_group(p.pid)
+  entry.unit, entry.container_id, entry.container_engine = group.unit, group.container_id, group.container_engine
   entry.universe = runtime:universe()
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
