@@ -177,6 +177,8 @@ extension ErrorCode {
   // MARK: patches and transitions
   public static let patchNotApplied = ErrorCode(
     "patch.not_applied", "the patch is not applied in the process", hint: "look at `ulpsh patches`")
+  public static let patchDependency = ErrorCode(
+    "patch.dependency", "a patch that this one depends on is not applied", hint: "apply that one first, or both together")
   public static let patchLost = ErrorCode(
     "patch.lost", "the runtime's journal says that the patch is applied, but a function does not lead to it",
     hint: "the library was loaded again or somebody changed its code; apply the patch again")
@@ -228,7 +230,7 @@ extension ErrorCode {
     containerChanged, containerStale, containerConstructors, containerOwnership, containerUnresolved, descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
-    patchNotApplied, patchLost, patchBlocked, stageFailed, stageSymbols, stageCarrier, switchPause,
+    patchNotApplied, patchDependency, patchLost, patchBlocked, stageFailed, stageSymbols, stageCarrier, switchPause,
     ccFailed, ccMissing,
     usage, scriptError, scriptInterrupted, spawnFailed, expectTimeout, expectRejected, internalError,
   ]

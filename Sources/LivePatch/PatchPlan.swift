@@ -110,7 +110,7 @@ public struct PatchPlanner {
   ///
   /// Fails, before anything is touched, with `target.not_loaded`, `target.build_id`, `target.function_missing`,
   /// `entry.*`, `container.duplicate`, `container.invisible`, `container.undeliverable`, `container.unresolved`, `container.stale`, `runtime.disabled`,
-  /// `patch.not_applied` and `patch.lost` (for a patch to be reverted that the process does not have, or not any more).
+  /// `patch.dependency`, `patch.not_applied` and `patch.lost` (for a patch to be reverted that the process does not have, or not any more).
   public func plan(applying containers: [Container], reverting: [PatchID] = []) throws(CodedError) -> PatchPlan {
     try checkEnabled()
     var applies: [PatchPlan.Apply] = []
@@ -122,6 +122,7 @@ public struct PatchPlanner {
         already.append(container.id)
         continue
       }
+      try checkDependencies(container, among: containers, reverting)
       applies.append(try apply(container, &warnings))
     }
     try checkDuplicates(applies)
@@ -133,6 +134,15 @@ public struct PatchPlanner {
     return PatchPlan(
       pid: process.pid, identity: process.identity, universe: universe, applies: applies, reverts: reverts, already: already,
       lost: lostWith(applies), warnings: warnings)
+  }
+
+  /// The old means against applying patches in the wrong order: ids in the metadata ("libpulp interface", 1.2).
+  private func checkDependencies(_ container: Container, among containers: [Container], _ reverting: [PatchID]) throws(CodedError) {
+    for id in container.dependencies where !containers.contains(where: { $0.id == id }) && (reverting.contains(id) || inForce(id) == nil) {
+      throw CodedError(
+        .patchDependency, "\(printable(container.path)) depends on patch \(id.description.prefix(16)), which is not applied in process \(process.pid)",
+        data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path), "id": .text(id.description)])
+    }
   }
 
   /// A lost patch with the id or a function of the new ones: the journal must not take it for what calls reach now.

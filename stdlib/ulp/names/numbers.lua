@@ -62,6 +62,7 @@ local of_code = {
   ["carrier.none"] = 11, ["call.busy"] = 11, ["call.timeout"] = 62, ["operation.busy"] = 11, ["patch.blocked"] = 11,
   ["switch.max_pause"] = 62, ["seccomp.permission"] = 1,
   ["runtime.missing"] = 263, ["runtime.version"] = 281, ["runtime.disabled"] = 280,
+  ["runtime.corrupt"] = 282,
   ["file.unreadable"] = 269, ["elf.not_elf"] = 269, ["elf.unsupported"] = 269, ["elf.malformed"] = 269,
   ["container.no_metadata"] = 269, ["container.malformed"] = 266, ["container.contradiction"] = 268,
   ["container.duplicate"] = 266, ["container.invisible"] = 287, ["container.undeliverable"] = 287, ["container.changed"] = 287,
@@ -69,7 +70,7 @@ local of_code = {
   ["target.not_loaded"] = 276, ["target.build_id"] = 257, ["target.function_missing"] = 267,
   ["target.function_ambiguous"] = 267, ["entry.not_prepared"] = 278, ["entry.modified"] = 278,
   ["entry.crosses_page"] = 278, ["entry.indirect"] = 278, ["pool.full"] = 285,
-  ["patch.not_applied"] = 272, ["stage.failed"] = 287, ["stage.symbols"] = 270,
+  ["patch.not_applied"] = 272, ["patch.dependency"] = 273, ["stage.failed"] = 287, ["stage.symbols"] = 270,
 }
 
 --- The number for a code of ours; 0 for none.
