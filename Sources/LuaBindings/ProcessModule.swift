@@ -72,9 +72,15 @@ enum ProcessModule {
     return false
   }
 
+  /// The last one is remembered for a second: in a fleet all processes have the same.
+  nonisolated(unsafe) private static var lastUser: (uid: uid_t, name: String, until: Deadline)?
+
   static func userName(_ uid: uid_t) -> String {
-    guard let entry = getpwuid(uid), let name = entry.pointee.pw_name else { return String(uid) }
-    return String(cString: name)
+    if let lastUser, lastUser.uid == uid, !lastUser.until.hasPassed { return lastUser.name }
+    var name = String(uid)
+    if let entry = getpwuid(uid), let found = entry.pointee.pw_name { name = String(cString: found) }
+    lastUser = (uid, name, Deadline(afterMicroseconds: 1_000_000))
+    return name
   }
 
   // MARK: - Facts

@@ -39,34 +39,10 @@ public enum ProcFile {
         return nil
       }
       if got == 0 { break }
-      bytes += part
+      if bytes.isEmpty { bytes = part } else { bytes += part }
       chunk = min(chunk * 4, 1 << 20)
     }
     return bytes
-  }
-
-  /// The value of a `Name:\tvalue` line of /proc/PID/status, without the tab.
-  public static func field(_ name: StaticString, of status: [UInt8]) -> ArraySlice<UInt8>? {
-    let length = name.utf8CodeUnitCount
-    var start = 0
-    while start < status.count {
-      var end = start
-      while end < status.count && status[end] != 0x0a { end += 1 }
-      if end - start > length && status[start + length] == 0x3a && matches(name, status, at: start) {
-        var value = start + length + 1
-        while value < end && (status[value] == 0x09 || status[value] == 0x20) { value += 1 }
-        return status[value..<end]
-      }
-      start = end + 1
-    }
-    return nil
-  }
-
-  private static func matches(_ name: StaticString, _ bytes: [UInt8], at offset: Int) -> Bool {
-    name.withUTF8Buffer { text in
-      for index in 0..<text.count where bytes[offset + index] != text[index] { return false }
-      return true
-    }
   }
 
   /// A decimal number at the start of the bytes; nil when there is none or it does not fit.

@@ -54,6 +54,7 @@ public final class ProcessMemory {
 
   /// Pieces of `count` bytes each from many places, one after the other: one system call for a thousand of them.
   public func read(_ addresses: [UInt64], each count: Int) throws(CodedError) -> [UInt8] {
+    if addresses.count <= Int(UL_VM_PIECES) { return try readPieces(addresses, count) }
     var bytes: [UInt8] = []
     var first = 0
     while first < addresses.count {
@@ -62,6 +63,12 @@ public final class ProcessMemory {
       first += part.count
     }
     return bytes
+  }
+
+  /// Words from many places, read in this order by one system call.
+  public func words(_ addresses: [UInt64]) throws(CodedError) -> [UInt64] {
+    let bytes = try read(addresses, each: 8)
+    return bytes.withUnsafeBytes { all in addresses.indices.map { all.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) } }
   }
 
   private func readPieces(_ addresses: [UInt64], _ count: Int) throws(CodedError) -> [UInt8] {

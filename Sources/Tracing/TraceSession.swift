@@ -80,19 +80,23 @@ public struct TraceSession: ~Copyable {
   }
 
   private mutating func takeRight() throws(CodedError) {
-    let others = try ThreadList.all(of: pid).filter { $0 != pid }
-    for tid in [pid] + others {
-      do {
-        try seize(tid)
-        rightHolder = tid
-        return
-      } catch {
-        // A leader that called pthread_exit stays as a zombie: the right moves to the next thread.
-        if ThreadList.hasEnded(tid, in: pid) || ThreadList.isKernelWorker(tid, in: pid) { continue }
-        throw error
-      }
+    if try takeRight(with: pid) { return }
+    for tid in try ThreadList.all(of: pid) where tid != pid {
+      if try takeRight(with: tid) { return }
     }
     throw .gone(pid)
+  }
+
+  /// False for a leader that called pthread_exit and stays as a zombie: the right moves to the next thread.
+  private mutating func takeRight(with tid: pid_t) throws(CodedError) -> Bool {
+    do {
+      try seize(tid)
+      rightHolder = tid
+      return true
+    } catch {
+      if ThreadList.hasEnded(tid, in: pid) || ThreadList.isKernelWorker(tid, in: pid) { return false }
+      throw error
+    }
   }
 
   // MARK: - One thread

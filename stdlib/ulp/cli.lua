@@ -331,7 +331,7 @@ function M.each(processes, out, body)
       local handle = core.attach(entry)
       local process <close> = handle
       if process then visit(process) end
-      if index % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+      if index % 128 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
     else
       visit(entry)
     end
