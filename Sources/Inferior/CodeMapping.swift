@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 /// A mapping with code: what it takes to know whether unwind information still is that of what is mapped.
-struct CodeMapping: Equatable {
+struct CodeMapping: Hashable {
   let range: Range<UInt64>
   let offset: UInt64
   let device: UInt64

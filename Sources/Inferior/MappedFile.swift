@@ -58,7 +58,9 @@ public final class MappedFile {
   fileprivate var isUnchanged: Bool { FileStamp(file.bytes.descriptor) == stamp }
 
   /// Whether this is what an image in memory begins with.
-  fileprivate func begins(like image: [UInt8]) -> Bool { image.count >= head.count && image[..<head.count] == head[...] }
+  fileprivate func begins(like image: [UInt8]) -> Bool {
+    image.count == head.count ? image == head : image.count > head.count && Array(image[..<head.count]) == head
+  }
 
   /// libdw's handle for the file; nil without libdw.
   var elf: OpaquePointer? {

@@ -20,6 +20,8 @@ public final class TargetProcess {
   /// When the libraries were read, nanoseconds of CLOCK_MONOTONIC.
   private var readAt: UInt64 = 0
   private var cachedLibraries: [LoadedLibrary]?
+  /// False when others may have been loaded since.
+  private var areAllLibraries = true
   private var cachedUnwinder: StackUnwinder?
   /// The code that the unwinder knows.
   private var unwoundCode: [CodeMapping] = []
@@ -85,8 +87,11 @@ public final class TargetProcess {
   /// Takes notice of what was loaded: the unwinder goes on, and is warmed up with registers of earlier, so that what it needs
   /// is in memory before anything is stopped.
   public func refreshLoaded(rehearsing carrier: (tid: pid_t, registers: Registers)?) {
+    let before = cachedMap
     cachedMap = nil
-    cachedLibraries = nil
+    areAllLibraries = false
+    // What is still mapped as it was is known already.
+    if before?.code.allSatisfy(Set(map.code).contains) != true { cachedLibraries = nil }
     followMap()
     if let carrier { _ = cachedUnwinder?.unwind(carrier.tid, carrier.registers) }
   }
@@ -125,12 +130,13 @@ public final class TargetProcess {
 
   /// The objects of the link map, the program first.
   public func libraries() throws(CodedError) -> [LoadedLibrary] {
-    if let cachedLibraries { return cachedLibraries }
+    if let cachedLibraries, areAllLibraries { return cachedLibraries }
     var attempts = 0
     while true {
       do {
         let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
         cachedLibraries = libraries
+        areAllLibraries = true
         readAt = Deadline.now
         return libraries
       } catch {
@@ -150,7 +156,8 @@ public final class TargetProcess {
   }
 
   public func library(containing address: UInt64) throws(CodedError) -> LoadedLibrary? {
-    try libraries().first { $0.image.extent.contains(address) }
+    if let known = cachedLibraries?.first(where: { $0.image.extent.contains(address) }) { return known }
+    return areAllLibraries && cachedLibraries != nil ? nil : try libraries().first { $0.image.extent.contains(address) }
   }
 
   public func unwinder() -> StackUnwinder {

@@ -56,8 +56,12 @@ extension PulpRuntime {
   /// All containers the journal knows, newest first: in force, staged, retired. The list is the target's own memory:
   /// bounded, and a cycle is `runtime.corrupt`.
   public func loadedPatches() throws(CodedError) -> [LoadedPatch] {
+    try loadedPatches(from: try memory.load(ext.patches, as: UInt64.self))
+  }
+
+  private func loadedPatches(from first: UInt64) throws(CodedError) -> [LoadedPatch] {
     var patches: [LoadedPatch] = []
-    var node = try memory.load(ext.patches, as: UInt64.self)
+    var node = first
     var seen: Set<UInt64> = []
     var unitCount = 0
     while node != 0 {
@@ -96,11 +100,13 @@ extension PulpRuntime {
   public func journal() throws(CodedError) -> (universe: UInt64, patches: [LoadedPatch]) {
     var attempts = 0
     while true {
-      let before = try memory.load(ext.operation, as: UInt64.self)
-      let universe = try self.universe()
+      // In this order; an empty list needs no other look.
+      let words = try memory.words([ext.operation, ext.universe, ext.patches, ext.operation])
+      let before = words[0]
+      let universe = try checked(universe: words[1])
       do {
-        let patches = try loadedPatches()
-        let after = try memory.load(ext.operation, as: UInt64.self)
+        let patches = try loadedPatches(from: words[2])
+        let after = words[2] == 0 ? words[3] : try memory.load(ext.operation, as: UInt64.self)
         // A tool that died in a change leaves the word odd for good; what it left is then read as it stands.
         if (before == after && before & 1 == 0) || attempts > 60 { return (universe, patches) }
       } catch {

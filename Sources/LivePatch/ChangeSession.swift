@@ -214,9 +214,8 @@ final class ChangeSession {
   ///
   /// - Parameter pause: the longest time that one stop may take, microseconds.
   func stopWorldAtRest(
-    _ check: WorldCheck, until deadline: Deadline, pause: UInt64 = PatchOperation.stopLimit
+    _ check: WorldCheck, _ unwinder: StackUnwinder, until deadline: Deadline, pause: UInt64 = PatchOperation.stopLimit
   ) throws(CodedError) -> WorldStop {
-    let unwinder = process.currentUnwinder()
     while true {
       // The last attempt gets time for its stop, too, or a late handler would look like a thread that cannot be stopped.
       let world = try stopWorld(until: Deadline(afterMicroseconds: pause))

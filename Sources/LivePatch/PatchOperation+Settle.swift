@@ -39,7 +39,7 @@ extension PatchOperation {
     let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
     let world = try briefly { () throws(CodedError) in
-      try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit), pause: pauseLimit)
+      try session.stopWorldAtRest(check, unwinder, until: Deadline(afterMicroseconds: PatchOperation.stopLimit), pause: pauseLimit)
     }
     var failure: CodedError?
     do throws(CodedError) {

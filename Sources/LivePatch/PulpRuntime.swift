@@ -68,7 +68,10 @@ public final class PulpRuntime {
 
   /// The generation of detours that is in force. 1 when nothing was ever applied. Nobody counts further than the limit.
   public func universe() throws(CodedError) -> UInt64 {
-    let universe = try memory.load(ext.universe, as: UInt64.self)
+    try checked(universe: try memory.load(ext.universe, as: UInt64.self))
+  }
+
+  func checked(universe: UInt64) throws(CodedError) -> UInt64 {
     guard universe > 0, universe < 1 << 62 else { throw corrupt("its generation is \(universe)") }
     return universe
   }

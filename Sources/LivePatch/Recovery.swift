@@ -182,7 +182,7 @@ private struct Recovery {
     var places = patches.flatMap { patch in patch.units.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.pointOffset)) } }
     places += transitions.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.point_offset)) }
     let check = WorldCheck(runtime, places: places, leaving: [])
-    let world = try session.stopWorldAtRest(check, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    let world = try session.stopWorldAtRest(check, runtime.process.currentUnwinder(), until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
     var failure: CodedError?
     do throws(CodedError) {
       try writes.carryOut(runtime.memory)

@@ -74,7 +74,7 @@ extension ChangeSession {
     guard !wanted.isEmpty else { return [] }
     let places = patches.flatMap { patch in patch.units.map { WorldCheck.Place(entry: $0.entry, point: $0.entry + UInt64($0.pointOffset)) } }
     let unwinder = process.currentUnwinder()
-    _ = try stopWorldAtRest(WorldCheck(runtime, places: places, leaving: []), until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    _ = try stopWorldAtRest(WorldCheck(runtime, places: places, leaving: []), unwinder, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
     let found = occupants(of: wanted, unwinder)
     trace.resumeWorld()
     var outcomes: [(address: UInt64, outcome: UnloadOutcome)] = []
