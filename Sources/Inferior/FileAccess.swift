@@ -126,13 +126,37 @@ extension TargetProcess {
   }
 }
 
+/// Device and inode by which mappings show an open file; nil when it cannot be mapped.
+private func mappedIdentity(_ descriptor: Int32) -> FileIdentity? {
+  // Nothing is read through it: a file that somebody truncates meanwhile is no harm.
+  guard let place = mmap(nil, 1, PROT_READ, MAP_PRIVATE, descriptor, 0), place != MAP_FAILED else { return nil }
+  defer { munmap(place, 1) }
+  let mapping = MemoryMap(of: getpid()).mapping(containing: UInt64(UInt(bitPattern: place)))
+  return mapping.map { FileIdentity(device: $0.device, inode: $0.inode) }
+}
+
 extension Mapping {
+  /// Whether this is a mapping of an open file that stat(2) calls `file`. On btrfs, and on overlays of earlier kernels,
+  /// mappings show another device than stat(2) does: then a mapping of our own is asked.
+  public func shows(_ file: FileIdentity, _ descriptor: Int32) -> Bool {
+    guard isFile, inode == file.inode else { return false }
+    return device == file.device || mappedIdentity(descriptor) == FileIdentity(device: device, inode: inode)
+  }
+
+  /// The same of the file that a path leads to.
+  public func shows(_ file: FileIdentity, at path: String) -> Bool {
+    guard isFile, inode == file.inode else { return false }
+    if device == file.device { return true }
+    guard let opened = try? FileBytes(path: path), opened.identity == file else { return false }
+    return shows(file, opened.descriptor)
+  }
+
   /// The file as mapped: by its name below the process's root when that is still the same file, else through map_files
   /// (proc(5)).
   func openablePath(through thread: pid_t) -> String {
     if !isDeleted {
       let path = "/proc/\(thread)/root" + self.path
-      if fileIdentity(path) == FileIdentity(device: device, inode: inode) { return path }
+      if let file = fileIdentity(path), shows(file, at: path) { return path }
     }
     let first = String(range.lowerBound, radix: 16)
     return "/proc/\(thread)/map_files/\(first)-" + String(range.upperBound, radix: 16)

@@ -28,7 +28,7 @@ public final class MappedFile {
   /// Nil for a file that cannot be opened, is another one, or whose first page does not tell its build ID.
   fileprivate init?(_ mapping: Mapping, through thread: pid_t) {
     let identity = FileIdentity(device: mapping.device, inode: mapping.inode)
-    guard let file = try? ELFFile(path: mapping.openablePath(through: thread)), file.identity == identity,
+    guard let file = try? ELFFile(path: mapping.openablePath(through: thread)), mapping.shows(file.identity, file.bytes.descriptor),
       let stamp = FileStamp(file.bytes.descriptor), let head = try? file.bytes.read(0, count: min(file.bytes.size, MappedFile.headSize)),
       MappedFile.tellsBuildID(file, head)
     else { return nil }

@@ -11,7 +11,7 @@ extension PatchPlanner {
     guard let library = try mapped(container) else { return }
     let start = library.image.extent.lowerBound
     let home = process.map.mapping(containing: start)
-    guard home?.device == container.identity.device, home?.inode == container.identity.inode else {
+    guard home?.shows(container.identity, container.file.bytes.descriptor) == true else {
       throw stale(container, "has an earlier file of that name loaded")
     }
     // A child that was forked while its parent loaded the container has it in its list, half constructed, for ever.
@@ -26,7 +26,7 @@ extension PatchPlanner {
       if library.isMain { return false }
       if library.path == container.path { return true }
       let home = process.map.mapping(containing: library.image.extent.lowerBound)
-      return home?.device == container.identity.device && home?.inode == container.identity.inode
+      return home?.shows(container.identity, container.file.bytes.descriptor) == true
     }
   }
 

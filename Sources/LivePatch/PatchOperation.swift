@@ -245,8 +245,9 @@ public final class PatchOperation {
 
   /// The containers' files are still as they were checked. What a writer has truncated would be a fault in the loader, with
   /// its lock held.
-  private static func checkFiles(_ plan: PatchPlan, _ process: TargetProcess) throws(CodedError) {
-    for apply in plan.applies {
+  private static func checkFiles(_ plan: PatchPlan, _ process: TargetProcess, isLoaded: Bool = false) throws(CodedError) {
+    // What is in a sealed memory file is what was checked, whatever becomes of its source.
+    for apply in plan.applies where !(isLoaded && apply.delivery == .memory) {
       let path = apply.contents == nil ? process.visiblePath(apply.targetPath) : apply.path
       if FileStamp(path) == apply.file, apply.contents?.file.bytes.isUnchanged ?? true { continue }
       throw CodedError(
@@ -270,7 +271,7 @@ public final class PatchOperation {
 
   /// What the loader mapped must be the file that was opened and checked.
   private func checkLoadedFiles(_ files: [Int: MemoryFile]) throws(CodedError) {
-    try PatchOperation.checkFiles(plan, process)
+    try PatchOperation.checkFiles(plan, process, isLoaded: true)
     for (index, apply) in plan.applies.enumerated() {
       let identity = files[index]?.identity ?? apply.file?.identity
       guard let patch = loaded.first(where: { $0.id == apply.id.bytes }) else { throw runtime.corrupt("a staged container is missing") }
@@ -279,17 +280,15 @@ public final class PatchOperation {
           .containerChanged, "process \(process.pid) \(text) \(printable(apply.path)) that was checked",
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
       }
-      func isChecked(_ address: UInt64) -> Mapping? {
-        guard let home = process.map.mapping(containing: address), let file = identity, home.device == file.device,
-          home.inode == file.inode
-        else { return nil }
-        return home
-      }
-      guard isChecked(patch.container.lowerBound) != nil else { throw changed("loaded another file than") }
+      guard let home = process.map.mapping(containing: patch.container.lowerBound), let identity,
+        home.shows(identity, at: process.visiblePath(apply.targetPath))
+      else { throw changed("loaded another file than") }
       // A constructor may have taken code away that calls are to reach.
-      guard patch.units.allSatisfy({ isChecked($0.replacement)?.isExecutable == true }) else {
-        throw changed("has no longer mapped all code of")
+      let isMapped = patch.units.allSatisfy { unit in
+        let place = process.map.mapping(containing: unit.replacement)
+        return place?.isExecutable == true && place?.device == home.device && place?.inode == home.inode
       }
+      guard isMapped else { throw changed("has no longer mapped all code of") }
     }
   }
 
