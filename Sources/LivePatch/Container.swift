@@ -15,6 +15,8 @@ public struct Container {
   public let file: ELFFile
   /// The path with symbolic links resolved, as the target process is asked to open it.
   public let path: String
+  /// The paths that were opened, as they were named: its own, and that of a metadata file.
+  public let namedPaths: [String]
   public let buildID: BuildID
   public let metadata: ContainerMetadata
   /// The sections' bytes, for runtimes that are sent them.
@@ -79,6 +81,7 @@ public struct Container {
   private init(_ file: ELFFile, separate: MetadataFile?) throws(CodedError) {
     self.file = file
     path = Container.resolvedPath(of: file)
+    namedPaths = [file.path] + (separate.map { [$0.path] } ?? [])
     let section = try file.section(named: Container.applySection)
     if let separate {
       applyBytes = try separate.applySection(of: file, own: section.map { section throws(CodedError) in try Container.bounded(file, section) })

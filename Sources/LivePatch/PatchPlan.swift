@@ -192,9 +192,16 @@ public struct PatchPlanner {
       contents: options.delivery == .memory ? container : nil,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
-      brings: brings, labels: container.labels, exposures: fileExposures(container.path), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+      brings: brings, labels: container.labels, exposures: exposures(of: container), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
     warnings += notes(on: apply, in: library)
     return apply
+  }
+
+  /// Each once: several paths have directories in common.
+  private func exposures(of container: Container) -> [String] {
+    var found: [String] = []
+    for exposure in container.namedPaths.flatMap(fileExposures) where !found.contains(exposure) { found.append(exposure) }
+    return found
   }
 
   private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {
