@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 180
 -- A container whose constructor crashes, aborts, throws, sends signals, ends the program or does not return is forced out and
 -- unloaded again; the program never learns of it.
 local t = require "ulp.scenario"
@@ -43,13 +43,13 @@ for name in pairs(misdeeds) do names[#names + 1] = name end
 table.sort(names)
 
 --- One process goes through all of it, twice, and serves all the time.
-local function provoke(c, ask)
+local function provoke(c, ask, patience)
   local p <close> = assert(ulp.attach(c.pid))
   local before = t.snapshot(c.pid)
   for _ = 1, 2 do
     for _, name in ipairs(names) do
       local expected = misdeeds[name]
-      local timeout = expected.cause == "timeout" and 0.3 or 5
+      local timeout = expected.cause == "timeout" and patience or 5
       local fix = t.patch("misdeed_" .. name)
       local err = t.raises(expected.code, function() return ulp.trigger(p, fix, {timeout = timeout}) end)
       for fact, value in pairs(expected) do t.eq(err[fact], value, name .. ": " .. fact) end
@@ -71,7 +71,7 @@ end
 
 do
   local c <close> = t.target {"numserv", timeout = 20}
-  provoke(c, function(number) c:ask("dozen", number .. "\n", {reject = tostring(25 - number)}) end)
+  provoke(c, function(number) c:ask("dozen", number .. "\n", {reject = tostring(25 - number)}) end, 0.3)
   c:send "quit\n"
   c:expect_exit(0)
 end
@@ -79,7 +79,7 @@ end
 -- A program with more threads, to which a signal would be delivered at once, and which counts every register it loses.
 do
   local c <close> = t.target {"threads", "4", timeout = 20}
-  provoke(c, function(number) c:ask("tell", ("wrong=0 registers=0 idle=%%d+ dozen=%d%%."):format(number), {pattern = true}) end)
+  provoke(c, function(number) c:ask("tell", ("wrong=0 registers=0 idle=%%d+ dozen=%d%%."):format(number), {pattern = true}) end, 1)
 end
 
 -- abort(3) gave its lock back: the program's own abort, and that of another thread, end it as ever.

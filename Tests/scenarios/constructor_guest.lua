@@ -71,7 +71,10 @@ do
   local function processes()
     local found = 0
     for _, pid in ipairs(core.pids()) do
-      if t.read_file(("/proc/%d/stat"):format(pid)):match "^.*%) %a (%d+)" == tostring(c.pid) then found = found + 1 end
+      local stat = io.open(("/proc/%d/stat"):format(pid)) -- others come and go
+      local text = stat and stat:read "a"
+      if stat then stat:close() end
+      if text and text:match "^.*%) %a (%d+)" == tostring(c.pid) then found = found + 1 end
     end
     return found
   end
