@@ -188,6 +188,9 @@ local function checked(status, path, what)
 end
 checked(1, fix, "applied")
 checked(0, third, "not applied")
+switched(0, "disable", "-qp", pid)
+checked(1, fix, "applied") -- also while nothing more may be applied
+switched(0, "enable", "-qp", pid)
 for _, path in ipairs {t.directory() .. "/absent.so", "/etc/passwd"} do ulp(255, "check", "-p", pid, path) end
 t.ok(ulp(64, "check", "-p", stem .. "one", fix):find "number of a process")
 
@@ -197,3 +200,7 @@ t.eq({ring:sub(1, 19), ring:sub(-1)}, {"libpulp loaded...\n\0", "\0"}, "the ring
 t.eq(ring:gsub("%z", ""), require "ulp".messages(one.pid), "the same words")
 t.ok(ulp(1, "messages", "-p", "999999999"):find "No such process")
 for _, c in ipairs {one, two} do t.unharmed(c.pid) end
+
+-- Libraries with endbr64 at their entries can be patched and are listed, unpatched as well.
+local guarded <close> = t.target {"caller", t.path "libnumber_endbr.so.0"}
+t.ok(ulp(0, "patches", "-p", tostring(guarded.pid)):find "/libnumber_endbr%.so%.0:\n", "an endbr64 library")

@@ -179,7 +179,7 @@ M.set_patchable = {
           require "ulp.render.pretty".clean(p.comm), p.pid, enable and "enabled" or "disabled"))
       end
     end)
-    return 0
+    return program.restricted and 1 or 0
   end,
 }
 

@@ -20,6 +20,7 @@ local usage_status = 64
 --- @class ulp.names.Program what a command works with
 --- @field verbose boolean
 --- @field quiet boolean
+--- @field restricted boolean? some process could not be examined because of the machine's settings
 local Program = {}
 Program.__index = Program
 
@@ -57,7 +58,9 @@ local places = {
   dump = "ulp.names.files", packer = "ulp.names.files", post = "ulp.names.files", livepatchable = "ulp.names.files",
   extract = "ulp.names.files",
 }
-local order = {"trigger", "patches", "check", "dump", "packer", "post", "messages", "livepatchable", "set_patchable", "extract"}
+
+--- The names of the commands, in the order of help.
+M.names = {"trigger", "patches", "check", "dump", "packer", "post", "messages", "livepatchable", "set_patchable", "extract"}
 
 local common = {
   {long = "verbose", short = "v", help = "say more"},
@@ -87,7 +90,7 @@ local function declared(name)
       end
     end
   end
-  for _, each in ipairs(name and {name} or order) do add(command_of(each).options) end
+  for _, each in ipairs(name and {name} or M.names) do add(command_of(each).options) end
   add(common)
   return list
 end
@@ -118,7 +121,7 @@ local function help(name)
     lines[2] = command_of(name).summary .. "\n\nOptions:\n" .. options.help(declared(name))
   else
     lines[2] = "Live patching of running processes.\n\nCommands:"
-    for _, each in ipairs(order) do lines[#lines + 1] = ("  %-14s %s"):format(each, command_of(each).summary) end
+    for _, each in ipairs(M.names) do lines[#lines + 1] = ("  %-14s %s"):format(each, command_of(each).summary) end
     lines[#lines + 1] = "\nOptions:\n" .. options.help(common) .. "\n\n`ulp COMMAND --help' lists those of a command."
   end
   io.stdout:write(table.concat(lines, "\n"), "\n")

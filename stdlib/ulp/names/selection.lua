@@ -11,13 +11,28 @@ local function is_of_user(p, word)
   return attach.matches(word, p.user)
 end
 
+--- Whether the kernel lets users trace only what they have started, or nothing (Yama: ptrace(2), "ptrace_scope").
+local function is_restricted()
+  local file = io.open "/proc/sys/kernel/yama/ptrace_scope"
+  local scope = file and file:read "n"
+  if file then file:close() end
+  return scope ~= nil and scope > 0 and require "ulp.core".user_id() ~= 0
+end
+
+--- Warns of a process that cannot be looked into. Where that is so by the machine's settings it is the caller's failure.
 local function unexamined(program, err)
   program:warn("error gathering target process information: %s", numbers.words(numbers.of(err.code)))
   program:debug("%s", err.message)
+  if err.hint then program:debug("%s", err.hint) end
+  if err.code == "process.permission" and not program.restricted and is_restricted() then
+    program.restricted = true
+    program:warn("kernel.yama.ptrace_scope forbids to trace processes of others: run this as root, or set it to 0")
+  end
 end
 
 --- Calls `body(p, runtime)` for each process that was asked for, one handle at a time. A numeric `-p` names one, whatever runs
---- in it; else every process with a libpulp.so whose name matches. What cannot be examined is warned of and left out.
+--- in it; else every process with a libpulp.so whose name matches. What cannot be examined is warned of and left out;
+--- `program.restricted` tells that it could not be by the machine's settings.
 --- @param program ulp.names.Program
 --- @param given {process: string?, user: string?}
 --- @param body fun(p: ulp.Process, runtime: ulp.Runtime)

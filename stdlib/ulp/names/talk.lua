@@ -130,6 +130,9 @@ local function as_command(name, more)
   }
 end
 
+--- The names of the programs, without their beginning.
+M.names = {trigger = true, check = true, dump = true, packer = true, reverse = true, post = true, messages = true}
+
 local function program_of(name)
   if name == "dump" or name == "post" then return as_command(name) end
   if name == "messages" then return as_command(name, "-p PID") end

@@ -149,7 +149,7 @@ function trigger.run(program, given, operand)
   end)
   local totals = render.totals(patched, skipped, failed)
   if totals then io.stdout:write(totals, "\n") end
-  return numbers.status(status)
+  return numbers.status(status | (program.restricted and 1 or 0))
 end
 
 return M
