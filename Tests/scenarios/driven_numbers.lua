@@ -67,9 +67,8 @@ end
 -- 282: there was no room for the call stack. The least memory in which the program starts has none.
 do
   local function start(kib)
-    local c = t.spawn {
-      "/bin/sh", "-c", ('ulimit -v %d; LD_PRELOAD=$1 exec "$0"'):format(kib), t.path "numserv", ulp.core.runtime_path, timeout = 20,
-    }
+    local command = ('ulimit -v %d; LD_PRELOAD=$1 exec "$0"'):format(kib)
+    local c = t.spawn {"/bin/sh", "-c", command, t.path "numserv", ulp.core.runtime_path, timeout = 20}
     local done = pcall(c.expect, c, "ready\n")
     if done then return c end
     c:close()

@@ -12,8 +12,8 @@ local err = require "ulp.error"
 local codes = {
   [11] = "carrier.none", [62] = "call.timeout", [257] = "target.build_id", [266] = "container.malformed",
   [267] = "target.function_missing", [268] = "stage.symbols", [269] = "container.no_metadata", [270] = "stage.symbols",
-  [272] = "patch.not_applied", [273] = "patch.dependency", [276] = "target.not_loaded", [278] = "entry.not_prepared", [280] = "runtime.disabled",
-  [285] = "runtime.corrupt",
+  [272] = "patch.not_applied", [273] = "patch.dependency", [276] = "target.not_loaded", [278] = "entry.not_prepared",
+  [280] = "runtime.disabled", [285] = "runtime.corrupt",
 }
 
 --- The last thing that the runtime said: for a container that cannot be loaded, the loader's reason.
