@@ -72,7 +72,8 @@ do
   -- The bytes of a detour, after the next operation has settled it, and after the revert.
   t.eq(hex(r.bytes(entry - 14, 6)), "ff2500000000", "a jump through the address behind it")
   t.eq(hex(r.bytes(entry, 2)), "ebf0", "a short jump to it")
-  t.ok(r.word(entry - 8) >= p.libs["dozens_13.so"].first and r.word(entry - 8) < p.libs["dozens_13.so"].last, "directly to the new function")
+  local container, target = p.libs["dozens_13.so"], r.word(entry - 8)
+  t.ok(target >= container.first and target < container.last, "directly to the new function")
 
   -- The metadata buffer: zeros after each trigger that was parsed, whatever its result; not touched by check and revert-all.
   local buffer = place "metadata_buffer"
