@@ -223,19 +223,29 @@ end
 function M.flat(rounds)
   local c <close> = t.target {"numserv", timeout = 60}
   local fix = t.patch "dozens_13"
-  local function ask(number) c:ask("dozen", number .. "\n") end
-  cycles(c, fix, math.max(20, rounds // 10), ask, 100)
-  collectgarbage()
+  local p <close> = assert(ulp.attach(c.pid))
+  --- Nothing is written down meanwhile: a list of results, or of what the target said, would be our own growth.
+  local function many(count)
+    for _ = 1, count do
+      t.state(ulp.trigger(p, fix), "done")
+      t.state(ulp.revert(p, fix), "done")
+    end
+    collectgarbage()
+  end
+  many(math.max(1000, rounds // 10))
   local target, tool = holdings(c.pid), holdings "self"
-  local result = cycles(c, fix, rounds, ask, 100)
-  collectgarbage()
+  local result = tally()
+  many(rounds)
+  result.rounds = rounds
   local target_after, tool_after = holdings(c.pid), holdings "self"
+  c:ask("dozen", "12\n", {reject = "13\n"})
+  t.unharmed(c.pid)
   for _, what in ipairs {"maps", "descriptors", "threads"} do t.eq(target_after[what], target[what], "the target's " .. what) end
   for _, what in ipairs {"descriptors", "threads"} do t.eq(tool_after[what], tool[what], "the tool's " .. what) end
   -- The allocator may split one of its areas.
   t.ok(tool_after.maps - tool.maps <= 4, ("the tool got %d mappings more"):format(tool_after.maps - tool.maps))
-  t.ok(target_after.rss - target.rss <= 32, ("the target grew by %d KiB"):format(target_after.rss - target.rss))
-  t.ok(tool_after.rss - tool.rss <= 1024, ("the tool grew by %d KiB"):format(tool_after.rss - tool.rss))
+  t.ok(target_after.rss - target.rss <= 16, ("the target grew by %d KiB"):format(target_after.rss - target.rss))
+  t.ok(tool_after.rss - tool.rss <= 64, ("the tool grew by %d KiB"):format(tool_after.rss - tool.rss))
   return finish(result, ("target %+d KiB, tool %+d KiB %+d mappings"):format(
     target_after.rss - target.rss, tool_after.rss - tool.rss, tool_after.maps - tool.maps))
 end
