@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -110,6 +111,11 @@ static sigset_t handled(void) {
 static void block_handlers(sigset_t *old) {
   sigset_t set = handled();
   sigprocmask(SIG_BLOCK, &set, old);
+}
+
+int ul_finish_output(void) {
+  if (fflush(stdout) != 0) return errno;
+  return ferror(stdout) ? -1 : 0;
 }
 
 void ul_normalise_process(void) {

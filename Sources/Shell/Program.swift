@@ -35,9 +35,18 @@ public struct Program {
     setArguments()
     for work in invocation.work {
       let status = run(work)
-      if status != ExitStatus.done { return invocation.interactive ? Repl(state).run() : status }
+      if status != ExitStatus.done { return invocation.interactive ? Repl(state).run() : finished(status) }
     }
-    return invocation.interactive ? Repl(state).run() : ExitStatus.done
+    return invocation.interactive ? Repl(state).run() : finished(ExitStatus.done)
+  }
+
+  /// The exit status, once the output has arrived: half a list on a full disk must not look like all of it.
+  private func finished(_ status: Int32) -> Int32 {
+    let failure = ul_finish_output()
+    guard failure != 0 else { return status }
+    let reason = failure > 0 ? ": " + String(cString: strerror(failure)) : ""
+    write("ulpsh: cannot write all of standard output\(reason)\n", to: STDERR_FILENO)
+    return status == ExitStatus.done ? ExitStatus.failed : status
   }
 
   private func run(_ work: Invocation.Work) -> Int32 {

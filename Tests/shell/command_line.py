@@ -308,3 +308,18 @@ def a_mistake_in_a_command_has_its_own_traceback():
     equal(run.status, 3)
     contains(run.err, "attempt to index a nil value (field 'x')")
     contains(run.err, "(command line):4: in function")
+
+
+@test
+def output_that_is_lost_is_a_failure():
+    for arguments in (["-e", "print 'x'"], ["-e", "io.write(('x'):rep(100000))"], ["help"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([ULPSH, *arguments], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=LIMIT)
+        equal(done.returncode, 1)
+        contains(done.stderr.decode(), "ulpsh: cannot write all of standard output")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([ULPSH, "-e", "print 'x' error 'y'"], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=LIMIT)
+        equal(done.returncode, 3)
+        equal(subprocess.run([ULPSH, "-e", "x = 1"], stdout=full, env=environment(), timeout=LIMIT).returncode, 0)
+    closed = subprocess.run(["/bin/sh", "-c", f"exec {ULPSH} -e 'print(1)' >&-"], env=environment(), timeout=LIMIT)
+    equal(closed.returncode, 0)

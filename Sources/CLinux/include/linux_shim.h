@@ -144,6 +144,10 @@ void ul_observe_steps(void (*_Nullable observe)(uint64_t step));
  * output), children that can be collected, and the signals that this program needs. */
 void ul_normalise_process(void);
 
+/* Writes out what the C library still holds for standard output. Returns 0, the errno of a failure, or -1 after an
+ * earlier one, whose errno nobody has kept. */
+int ul_finish_output(void);
+
 /* The attendant: while a thread is seized and running, its signal stops must be served at once, whatever this program is
  * doing meanwhile (a Lua statement, the prompt). SIGCHLD's handler does it for the threads given to it, on the one thread
  * that owns them: where a library or a test has started other threads, the handler passes the signal on. A synchronous
