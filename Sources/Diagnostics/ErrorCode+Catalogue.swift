@@ -34,6 +34,8 @@ extension ErrorCode {
     hint: "start the program with shadow stacks off")
   public static let processExec = ErrorCode(
     "process.exec", "the process replaced its program while it was being worked on", hint: "attach again")
+  public static let processStarting = ErrorCode(
+    "process.starting", "the process is still being started: its dynamic loader is at work", hint: "try again in a moment")
   public static let processCorrupt = ErrorCode(
     "process.corrupt", "the process's memory contradicts itself: a list, header or string of the loader is malformed",
     hint: "the process is damaged or hostile; do not patch it")
@@ -219,7 +221,8 @@ extension ErrorCode {
   /// Every code, in the order of the manual.
   public static let all: [ErrorCode] = [
     processNotFound, processGone, processPermission, processTraced, processStopped, processFrozen, processZombie, processWordSize,
-    processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processCorrupt,
+    processStatic, processForeignLoader, processSelf, processUnstoppable, processShadowStack, processExec, processStarting,
+    processCorrupt,
     seccompStrict, seccompForbidden, seccompUnknown, seccompPermission,
     memoryUnreadable, memoryUnwritable, carrierNone, callTimeout, callFault, callLost, callEscaped, callBusy, callUnknownFunction, receiptDiffers,
     handleClosed,

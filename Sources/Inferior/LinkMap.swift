@@ -72,15 +72,19 @@ struct LinkMapReader {
     return value
   }
 
-  /// All objects, the program first. Fails with `process.static` and `process.corrupt`.
-  func read(map: MemoryMap) throws(CodedError) -> [LoadedLibrary] {
+  /// All objects, the program first, and where `r_debug` is. Fails with `process.static`, `process.starting`, `process.corrupt`.
+  func read(map: MemoryMap) throws(CodedError) -> (libraries: [LoadedLibrary], debug: UInt64) {
     let main = try mainImage()
-    guard let dynamic = try main.image.dynamicSection(), let debug = dynamic.value(21), debug != 0 else {  // DT_DEBUG
-      throw CodedError(.processStatic, "process \(pid) (\(printable(executable))) is statically linked or still starting", data: ["pid": .integer(Int64(pid))])
+    let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid))]
+    guard let dynamic = try main.image.dynamicSection(), let debug = dynamic.value(21) else {  // DT_DEBUG
+      throw CodedError(.processStatic, "process \(pid) (\(printable(executable))) is statically linked", data: data)
     }
     var reader = PageReader(memory)
-    // struct r_debug: int version, pad; link_map *r_map; ...
-    var node = try memory.load(debug &+ 8, as: UInt64.self)
+    // struct r_debug: int version, pad; link_map *r_map; ... The loader fills both in when it has begun.
+    var node = debug == 0 ? 0 : try memory.load(debug &+ 8, as: UInt64.self)
+    guard node != 0 else {
+      throw CodedError(.processStarting, "process \(pid) (\(printable(executable))) is only being started: nothing is loaded yet", data: data)
+    }
     var entries: [Entry] = []
     var seen: Set<UInt64> = []
     while node != 0 {
@@ -97,7 +101,7 @@ struct LinkMapReader {
       entries.append(Entry(path: path, bias: words[0], dynamic: words[2], base: base))
       node = words[3]
     }
-    return try libraries(entries, main.image, map)
+    return (try libraries(entries, main.image, map), debug)
   }
 
   /// What the list says of an object.

@@ -22,6 +22,8 @@ public final class TargetProcess {
   private var cachedLibraries: [LoadedLibrary]?
   /// False when others may have been loaded since.
   private var areAllLibraries = true
+  /// The loader's `r_debug`, once libraries have been read.
+  private var loaderDebug: UInt64 = 0
   private var cachedUnwinder: StackUnwinder?
   /// The code that the unwinder knows.
   private var unwoundCode: [CodeMapping] = []
@@ -31,22 +33,37 @@ public final class TargetProcess {
   /// Opens a process. Fails with `process.not_found`, `.self`, `.zombie`, `.permission`, `.word_size`, `.static`,
   /// `.foreign_loader`.
   public init(attachingTo pid: pid_t) throws(CodedError) {
-    let facts = try ProcessFacts(of: pid)
+    _ = try ProcessFacts(of: pid)
     guard pid != getpid() else { throw CodedError(.processSelf, "process \(pid) is this ulpsh itself") }
-    let thread = try TargetProcess.liveThread(facts)
     guard let start = ProcessFacts.startTime(of: pid) else { throw .gone(pid) }
     let descriptor = Int32(truncatingIfNeeded: ul_pidfd_open(pid))
     guard descriptor >= 0 else { throw descriptor == -ESRCH ? .noSuchProcess(pid) : .permission(pid, "watch", errno: -descriptor) }
     var complete = false
     defer { if !complete { close(descriptor) } }
-    executable = try TargetProcess.executablePath(pid, thread)
-    try TargetProcess.checkProgram(pid, thread, executable)
-    memory = try ProcessMemory(of: pid, through: thread)
+    (executable, memory) = try TargetProcess.open(pid, descriptor)
     guard ProcessFacts.startTime(of: pid) == start else { throw .gone(pid) }
     self.pid = pid
     identity = ProcessIdentity(pid: UInt64(pid), startTime: start)
     pidDescriptor = descriptor
     complete = true
+  }
+
+  /// The program and its memory. In the middle of an execve(2) a process looks as if it had ended for a moment.
+  private static func open(_ pid: pid_t, _ descriptor: Int32) throws(CodedError) -> (String, ProcessMemory) {
+    var attempts = 0
+    while true {
+      do throws(CodedError) {
+        let thread = try liveThread(try ProcessFacts(of: pid))
+        let executable = try executablePath(pid, thread)
+        try checkProgram(pid, thread, executable)
+        return (executable, try ProcessMemory(of: pid, through: thread))
+      } catch {
+        attempts += 1
+        let isPassing = [.processZombie, .processGone, .processNotFound].contains(error.code)
+        guard isPassing, attempts < 20, ul_pidfd_ended(descriptor) == 0 else { throw error }
+        usleep(1000)
+      }
+    }
   }
 
   deinit { close(pidDescriptor) }
@@ -134,20 +151,36 @@ public final class TargetProcess {
     var attempts = 0
     while true {
       do {
-        let libraries = try LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable).read(map: map)
+        let reader = LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable)
+        let (libraries, debug) = try reader.read(map: map)
         cachedLibraries = libraries
         areAllLibraries = true
+        loaderDebug = debug
         readAt = Deadline.now
         return libraries
       } catch {
         // The program may be loading or unloading something this very moment: list and mappings then disagree.
-        let isPassing = error.code == .memoryUnreadable || error.code == .processCorrupt || error.code == .elfNotELF || error.code == .elfMalformed
+        let isPassing = [.memoryUnreadable, .processCorrupt, .processStarting, .elfNotELF, .elfMalformed].contains(error.code)
         attempts += 1
         guard isPassing, attempts < 50, !hasEnded else { throw error }
         cachedMap = nil
         usleep(500)
       }
     }
+  }
+
+  /// Gives a loader that is adding or removing libraries a moment, and then forgets what was read. False when it goes on, as
+  /// it does in a program that is only being started.
+  public func awaitLoader() -> Bool {
+    for _ in 0..<50 {
+      // r_state of struct r_debug, 0: RT_CONSISTENT (<link.h>)
+      guard let state = try? memory.load(loaderDebug &+ 24, as: Int32.self), state != 0 else {
+        refresh()
+        return true
+      }
+      usleep(500)
+    }
+    return false
   }
 
   /// The object a patch's target name means, nil when none is loaded.
@@ -279,7 +312,7 @@ public final class TargetProcess {
     if let path = linkTarget("/proc/\(thread)/exe") { return path }
     let number = errno
     if number == EACCES || number == EPERM { throw .permission(pid, "look into", errno: number) }
-    if number == ENOENT, (try? ProcessFacts(of: pid)) != nil {
+    if number == ENOENT, ThreadList.isKernelThread(pid) {
       throw CodedError(.processForeignLoader, "process \(pid) is a kernel thread", data: ["pid": .integer(Int64(pid))])
     }
     throw .gone(pid)

@@ -11,14 +11,11 @@ public final class PulpRuntime {
   let library: LoadedLibrary
   let memory: ProcessMemory
 
-  /// Finds the runtime. Fails with `runtime.missing`, `runtime.foreign`, `runtime.version`, `runtime.corrupt`.
+  /// Finds the runtime. Fails with `runtime.missing`, `runtime.foreign`, `runtime.version`, `runtime.corrupt`, `process.starting`.
   public init(in process: TargetProcess) throws(CodedError) {
     self.process = process
     memory = process.memory
-    guard let library = try process.libraries().first(where: { $0.name.hasPrefix("libpulp.so") }) else {
-      throw CodedError(
-        .runtimeMissing, "libpulp.so is not loaded in process \(process.pid)", data: ["pid": .integer(Int64(process.pid))])
-    }
+    let library = try PulpRuntime.library(in: process)
     self.library = library
     guard let address = try library.image.address(of: "__ulp_ext") else {
       throw CodedError(
@@ -32,7 +29,22 @@ public final class PulpRuntime {
     try checkTable()
   }
 
+  private static func library(in process: TargetProcess) throws(CodedError) -> LoadedLibrary {
+    func find() throws(CodedError) -> LoadedLibrary? { try process.libraries().first { $0.name.hasPrefix("libpulp.so") } }
+    if let library = try find() { return library }
+    guard process.awaitLoader() else { throw starting(process, "its dynamic loader is still at work") }
+    if let library = try find() { return library }
+    throw CodedError(
+      .runtimeMissing, "libpulp.so is not loaded in process \(process.pid)", data: ["pid": .integer(Int64(process.pid))])
+  }
+
+  private static func starting(_ process: TargetProcess, _ reason: String) -> CodedError {
+    CodedError(.processStarting, "process \(process.pid) is still being started: \(reason)", data: ["pid": .integer(Int64(process.pid))])
+  }
+
   private func checkTable() throws(CodedError) {
+    // Its constructor writes the number last.
+    if ext.magic == 0 { throw PulpRuntime.starting(process, "libpulp.so has not run its constructor") }
     guard ext.magic == PULP_EXT_MAGIC else { throw corrupt("its table has no magic number") }
     guard ext.version == PULP_ABI_VERSION else {
       throw CodedError(

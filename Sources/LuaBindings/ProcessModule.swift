@@ -95,6 +95,7 @@ enum ProcessModule {
     process.property("inner_pid") { Int64(try $0.open().facts().namespacePID) }
     process.property("start_time") { try $0.open().identity.startTime }
     process.property("alive") { !(try $0.open().hasEnded) }
+    process.property("replaced") { try $0.open().memory.isReplaced }
     process.property("unit") { ControlGroup(of: try $0.open().memory.thread).unit }
     process.property("container_id") { ControlGroup(of: try $0.open().memory.thread).container }
     process.property("container_engine") { ControlGroup(of: try $0.open().memory.thread).engine }

@@ -139,10 +139,15 @@ public enum ThreadList {
 
   /// Whether the kernel made the thread for its own work (io_uring, vhost): it never runs the program's code, and cannot be
   /// traced. Field 9 of /proc/PID/task/TID/stat; PF_IO_WORKER and PF_USER_WORKER of <linux/sched.h>.
-  public static func isKernelWorker(_ tid: pid_t, in pid: pid_t) -> Bool {
+  public static func isKernelWorker(_ tid: pid_t, in pid: pid_t) -> Bool { hasFlags(0x4010, tid, in: pid) }
+
+  /// Whether a process is the kernel's own: PF_KTHREAD.
+  public static func isKernelThread(_ pid: pid_t) -> Bool { hasFlags(0x20_0000, pid, in: pid) }
+
+  private static func hasFlags(_ wanted: UInt64, _ tid: pid_t, in pid: pid_t) -> Bool {
     guard let stat = ProcFile.read("/proc/\(pid)/task/\(tid)/stat", limit: 4096), let close = stat.lastIndex(of: 0x29) else { return false }
     let fields = stat[(close + 1)...].split(separator: 0x20)
     guard fields.count > 6, let flags = ProcFile.decimal(fields[6]) else { return false }
-    return flags & 0x4010 != 0
+    return flags & wanted != 0
   }
 }

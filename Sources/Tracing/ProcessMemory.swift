@@ -174,14 +174,22 @@ public final class ProcessMemory {
     return pread(descriptor, &byte, 1, 4096) == 0
   }
 
+  /// Whether it has executed another program and runs that. One that is ending has no memory either, but no program.
+  public var isReplaced: Bool {
+    var byte: CChar = 0
+    return isOver && readlink("/proc/\(pid)/exe", &byte, 1) > 0
+  }
+
   private func unreadable(_ address: UInt64, _ count: Int) -> CodedError {
-    ended ? .gone(pid) : CodedError(
+    if isReplaced { return .replaced(pid) }
+    return ended ? .gone(pid) : CodedError(
       .memoryUnreadable, "cannot read \(count) bytes at \(hex(address)) of process \(pid)",
       data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
   }
 
   private func unwritable(_ address: UInt64, _ count: Int) -> CodedError {
-    ended ? .gone(pid) : CodedError(
+    if isReplaced { return .replaced(pid) }
+    return ended ? .gone(pid) : CodedError(
       .memoryUnwritable, "cannot write \(count) bytes at \(hex(address)) of process \(pid)",
       data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
   }

@@ -151,7 +151,8 @@ struct ThreadShot {
     var mask: UInt64 = 0
     guard ul_get_signal_mask(tid, &mask) >= 0 else { return nil }
     var rseq = ul_rseq_registration()
-    ul_get_rseq_registration(tid, &rseq)
+    // Killed since its registers were read: it has none any more.
+    guard ul_get_rseq_registration(tid, &rseq) != -Int(ESRCH) else { return nil }
     var robust: [UInt64] = [0, 0]
     ul_get_robust_list(tid, &robust)
     var facts: [(name: String, value: UInt64)] = [

@@ -80,6 +80,17 @@ public struct TraceSession: ~Copyable {
   }
 
   private mutating func takeRight() throws(CodedError) {
+    // In the middle of an execve(2) threads are ending, and one takes the leader's number: the kernel says EPERM of such.
+    for attempt in 1... {
+      do throws(CodedError) { return try takeFirstRight() } catch {
+        if memory.isReplaced { throw .replaced(pid) }
+        guard error.code == .processPermission, attempt < 20 else { throw error }
+        usleep(500)
+      }
+    }
+  }
+
+  private mutating func takeFirstRight() throws(CodedError) {
     if try takeRight(with: pid) { return }
     for tid in try ThreadList.all(of: pid) where tid != pid {
       if try takeRight(with: tid) { return }

@@ -10,6 +10,11 @@ extension CodedError {
     CodedError(.processGone, "process \(pid) has ended", data: ["pid": .integer(Int64(pid))])
   }
 
+  /// Its memory is another program's.
+  public static func replaced(_ pid: pid_t) -> CodedError {
+    CodedError(.processExec, "process \(pid) has executed another program", data: ["pid": .integer(Int64(pid))])
+  }
+
   public static func permission(_ pid: pid_t, _ action: String, errno number: Int32) -> CodedError {
     CodedError(
       .processPermission, "cannot \(action) process \(pid): \(errnoText(number))", hint: descriptorHint(number),

@@ -1,4 +1,5 @@
--- timeout: 60
+-- timeout: 90
+-- slow
 -- A process that its control group has frozen is refused at once, by the group's name and with the way to thaw it; once thawed it
 -- is patched; and a child that is frozen does not keep its parent from closing it.
 local t = require "ulp.scenario"
@@ -14,7 +15,8 @@ local function refuses(p, group, change)
   local said = t.refused("process.frozen", change)
   t.ok(t.clock() - began < 2, "refused at once")
   t.eq(said.group, group.group, "the group")
-  t.ok(said.hint:find(("`echo %s > %s/%s`"):format(group.off, group.group, group.file), 1, true), "the way to thaw it: " .. said.hint)
+  local way = ("`echo %s > %s/%s`"):format(group.off, group.group, group.file)
+  t.ok(said.hint:find(way, 1, true), "the way to thaw it: " .. said.hint)
   t.eq(p.alive, true)
 end
 

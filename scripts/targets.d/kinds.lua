@@ -113,14 +113,18 @@ end})
 local here = arg[0]:match "^(.*)/" or "."
 for number, make in ipairs(dofile(here .. "/../../Tests/scenarios/shared/freezer.lua").all()) do
   local group
-  add("frozen" .. (number == 1 and "" or " " .. number), {"numserv"}, plain, {code = "process.frozen", quiet = true, before = function(c)
-    group = group or make()
-    group:add(c.pid)
-    group:freeze()
-  end, after = function(c)
-    group:thaw()
-    plain(c, 12)
-  end})
+  add("frozen" .. (number == 1 and "" or " " .. number), {"numserv"}, plain, {
+    code = "process.frozen", quiet = true,
+    before = function(c)
+      group = group or make()
+      group:add(c.pid)
+      group:freeze()
+    end,
+    after = function(c)
+      group:thaw()
+      plain(c, 12)
+    end,
+  })
 end
 
 return kinds

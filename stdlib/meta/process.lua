@@ -13,6 +13,7 @@
 --- @field facts table all of these at once, from one look
 --- @field start_time integer clock ticks since boot; with the PID it names a process for good
 --- @field alive boolean
+--- @field replaced boolean whether it has executed another program since it was attached to: this handle is of no use then
 --- @field unit string? systemd's unit
 --- @field container_id string? a container engine's ID, or the name where the engine has only names
 --- @field container_engine string? docker, podman, containerd, cri-o, lxc or systemd-nspawn, if the control group tells

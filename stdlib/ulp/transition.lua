@@ -78,7 +78,7 @@ end
 --- Failures that another attempt may not meet.
 local passing = {
   ["operation.busy"] = true, ["operation.expired"] = true, ["call.busy"] = true, ["switch.max_pause"] = true,
-  ["process.unstoppable"] = true, ["carrier.none"] = true,
+  ["process.unstoppable"] = true, ["carrier.none"] = true, ["process.starting"] = true,
 }
 
 --- Sleeps between attempts, longer each time, never past the deadline.
@@ -302,28 +302,38 @@ function M.with_receipts(wanted, body, ...)
   return table.unpack(results, 2, results.n)
 end
 
---- What reading a process says that is on its way out: it has no memory, root directory or owner any more.
+--- What reading a process says that is on its way out, or into another program: it has no memory, root directory, owner or
+--- threads any more.
 local signs_of_the_end = {
   ["memory.unreadable"] = true, ["memory.unwritable"] = true, ["process.permission"] = true, ["process.corrupt"] = true,
   ["process.unstoppable"] = true, ["container.invisible"] = true, ["container.undeliverable"] = true, ["file.unreadable"] = true,
+  ["process.gone"] = true, ["carrier.none"] = true, ["call.lost"] = true, ["call.timeout"] = true, ["container.changed"] = true,
+  ["runtime.disabled"] = true, ["runtime.corrupt"] = true, ["process.zombie"] = true, ["process.not_found"] = true,
+  ["process.foreign_loader"] = true, ["process.starting"] = true,
 }
 
---- Whether a failure is only the process's end, which takes it a moment.
-local function has_ended(p, code)
-  if signs_of_the_end[code] then
-    for _ = 1, 10 do
-      if not p.alive then break end
-      core.sleep(0.002)
-    end
+--- Whether the leader has ended or is in the kernel's hands, as it is in the middle of an execve.
+local function is_in_between(p)
+  local known, state = pcall(function() return p.state end)
+  return not known or state == "Z" or state == "D"
+end
+
+--- What a failure is only a consequence of: the process's end, or another program that it executes. That takes it a moment.
+--- @return "gone"|"exec"|nil
+local function fate(p, code)
+  for look = 1, signs_of_the_end[code] and 100 or 1 do
+    if not p.alive then return "gone" end
+    if p.replaced then return "exec" end
+    if look > 10 and not is_in_between(p) then break end
+    if signs_of_the_end[code] then core.sleep(0.002) end
   end
-  return not p.alive
 end
 
 --- Carries out one change of one process.
 ---
 --- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done; then the ids that it takes back, and what it
 --- wrote off already. Raises when the change is refused or the time
---- is over; a process that ends meanwhile gives the state `gone`.
+--- is over; a process that ends meanwhile gives the state `gone`, and one that executes another program `process.exec`.
 --- @param p ulp.Process
 --- @param make_plan fun(p: ulp.Process, runtime: ulp.Runtime): ulp.Plan?, string[]?, table[]?
 --- @param options ulp.ChangeOptions
@@ -335,14 +345,21 @@ function M.run(p, make_plan, options)
     tries = tries + 1
     local done, result = M.with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline, kept)
     if done then return insist_on_same(result) end
-    if err.is(result, "process.gone") or err.is(result) and has_ended(p, result.code) then
+    local is_late = core.clock() >= deadline
+    local what = err.is(result) and (fate(p, result.code) or is_late and result.code == "process.gone" and "gone")
+    if what == "exec" then
+      local message = ("process %d executed another program during the work, which is as it was started"):format(p.pid)
+      err.raise("process.exec", message, {pid = p.pid, cause = result.code})
+    end
+    if what == "gone" then
       local gone = err.is(result, "process.gone") and result
         or err.new("process.gone", ("process %d ended during the work"):format(p.pid))
       return {state = "gone", pid = p.pid, code = gone.code, message = gone.message, hint = gone.hint}
     end
     -- A tool that died while its carrier was on the way leaves an operation that appears after we have looked: the next
-    -- attempt recovers it.
-    local passes = err.is(result) and (passing[result.code] or result.code == "operation.pending" and options.recover ~= false)
+    -- attempt recovers it. And where the process lives, a thread of it was all that ended.
+    local passes = err.is(result) and (passing[result.code] or result.code == "process.gone"
+      or result.code == "operation.pending" and options.recover ~= false)
     if not passes or core.clock() >= deadline then error(result, 0) end
     pause(tries, deadline)
   end

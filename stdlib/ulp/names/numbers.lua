@@ -56,7 +56,7 @@ M.numbers = {
 local of_code = {
   ["process.not_found"] = 3, ["process.gone"] = 3, ["process.zombie"] = 3,
   ["process.permission"] = 258, ["process.traced"] = 264, ["process.stopped"] = 264, ["process.unstoppable"] = 264,
-  ["process.frozen"] = 264,
+  ["process.frozen"] = 264, ["process.exec"] = 3, ["process.starting"] = 11,
   ["process.word_size"] = 261, ["process.static"] = 259, ["process.foreign_loader"] = 260, ["process.self"] = 258,
   ["memory.unreadable"] = 258, ["memory.unwritable"] = 258,
   ["carrier.none"] = 11, ["call.busy"] = 11, ["call.timeout"] = 62, ["operation.busy"] = 11, ["patch.blocked"] = 11,
