@@ -75,7 +75,8 @@ static unsigned attempt_many(struct target *target, const char *container) {
   for (int i = 0; i < options.count && !hang; i++) {
     error = attempt(target, &metadata[applied]);
     if (error == ETIME) hang++;
-    else if (error == EHOOKNOTRUN || !is_finished) unrun++; /* a signal was first: RAX may say anything, even 0 */
+    else if (error == EHOOKNOTRUN || !is_finished) /* a signal was first, or last: the list tells what happened */
+      unrun++, applied = read_word(target, target->state + 8, 8) != 0;
     else if (!error) ok++, applied = !applied;
     else if (error == EAGAIN) again++;
     else other = error;

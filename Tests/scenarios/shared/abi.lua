@@ -150,7 +150,7 @@ M.tests = {
   revert = {"driven_revert#-- revert\n"},
   pagecross = {"driven_tests#pagecross"},
   terminal = {"driven_tests#terminal"},
-  syscall_restart = {"driven_rows#read=2 errno=0"},
+  syscall_restart = {"driven_rows#read=2 errno=0", "driven_waits#nanosleep"},
   hidden = {"driven_tests#hidden"},
   memory_protection = {"driven_rows#rwxp"},
   constructor = {"driven_tests#constructor"},

@@ -13,10 +13,9 @@
 
 #define EAGAIN             11
 #define SYS_rt_sigprocmask 14
-#define SYS_rt_sigreturn   15
 #define SIG_SETMASK        2
-#define CALL_SIZE          (64 + 312)   /* struct pulp_suse_call */
-#define XSAVE_RESERVED     464          /* bytes 464..511 for software, 512..575 the header */
+#define CALL_SIZE          48           /* struct pulp_suse_call */
+#define XSAVE_HEADER       512          /* 64 bytes that XSAVE expects to be 0 */
 
         .section .pulp_pool, "ax", @progbits    # named first: see PULP_RARE_CODE
         .section .pulp_rare, "ax", @progbits
@@ -95,8 +94,8 @@ enter:
         leaq    48(%rsp), %r14
         movl    $EAGAIN, %eax                   # should a signal end the call at once
         xorl    %ebp, %ebp
-        rdsspq  %rbp                            # with a shadow stack rt_sigreturn wants a token there, and the tool
-        testq   %rbp, %rbp                      # would not put it back as it was: nothing is done at all
+        rdsspq  %rbp                            # with a shadow stack a call that is ended in its middle would be
+        testq   %rbp, %rbp                      # death, as the tool gives back rsp alone: nothing is done at all
         jz      1f
         movq    %r14, %rsp
         ret
@@ -115,11 +114,10 @@ enter:
         movl    $0xd, %eax                      # Intel SDM 13.2: EBX = size of the enabled components' area
         xorl    %ecx, %ecx
         cpuid
-        leaq    64(%rbx), %rax                  # and the second magic number behind it
-        subq    %rax, %rsp
+        subq    %rbx, %rsp
         andq    $-64, %rsp
-        leaq    XSAVE_RESERVED(%rsp), %rdi
-        movl    $14, %ecx
+        leaq    XSAVE_HEADER(%rsp), %rdi
+        movl    $8, %ecx
         xorl    %eax, %eax
         rep stosq
         movl    $-1, %eax
@@ -128,21 +126,37 @@ enter:
         fninit
         ldmxcsr default_mxcsr(%rip)
         movq    %rsp, %rdi
-        subq    $(CALL_SIZE + 15) & ~15, %rsp
+        subq    $CALL_SIZE, %rsp
         movq    %r15, 0(%rsp)
         movq    %r12, 8(%rsp)
         movq    %r13, 16(%rsp)
         movq    %r14, 24(%rsp)
         movq    %rbp, 32(%rsp)
         movq    %rdi, 40(%rsp)
-        movq    %rbx, 48(%rsp)
         movq    %rsp, %rdi
         xorl    %ebp, %ebp                      # frame-pointer unwinders stop here
         call    pulp_suse_serve
-        leaq    8(%rax), %rsp                   # the kernel looks for the frame 8 bytes below
-        movl    $SYS_rt_sigreturn, %eax
+        movq    %rax, %r12
+        movq    40(%rsp), %rdi
+        movl    $-1, %eax
+        movl    $-1, %edx
+        xrstor64 (%rdi)
+# As soon as the mask is back, a signal that came in the meantime stops the thread, and the tool takes RAX for the answer: what
+# this system call returns. So for success it succeeds, and for anything else it sets the mask and then fails, having nowhere
+# to put the old one. (rt_sigreturn would put all in place at once, and take from the wait that was interrupted here what
+# restart_syscall needs: poll(2) and nanosleep(2) would end with EINTR.)
+        movl    $SYS_rt_sigprocmask, %eax
+        movl    $SIG_SETMASK, %edi
+        leaq    32(%rsp), %rsi
+        xorl    %edx, %edx
+        testq   %r12, %r12
+        jz      2f
+        decq    %rdx
+2:      movl    $8, %r10d
         syscall
-        ud2
+        movq    %r12, %rax
+        movq    24(%rsp), %rsp
+        ret
         .cfi_endproc
         .size   enter, . - enter
 
