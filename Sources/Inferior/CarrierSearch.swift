@@ -27,14 +27,12 @@ extension TargetProcess {
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
-    var worldLimit = worldLimit
+    if worldLimit > 0 && wanted == nil && search.isCrowded() {
+      let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
+      if let tid = try search.tryWorld(&session, until: limit) { return tid }
+    }
     while true {
       let candidates = search.candidates(wanted)
-      if worldLimit > 0 && wanted == nil && search.isCrowded() {
-        let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
-        worldLimit = 0
-        if let tid = try search.tryWorld(&session, until: limit) { return tid }
-      }
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
       var isExhausted = !candidates.isEmpty
       for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
