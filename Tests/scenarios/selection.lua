@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 180
 -- Processes are chosen by unit, container, name, user and library, from the library and on the command line, one by one and
 -- combined; what is chosen and goes meanwhile is no failure; the tool and those who started it are never chosen.
 local t = require "ulp.scenario"
@@ -147,6 +147,18 @@ local states = {}
 for index, result in ipairs(ulp.trigger(handles, fix)) do states[index] = result.state end
 t.eq(states, {"gone", "done", "gone"}, "of three")
 numbers[2]:kill()
+
+-- Processes that come and go while all are listed are nobody's failure.
+do
+  local churn <close> = t.spawn {"/bin/sh", "-c", "while :; do /bin/sleep 0.001; done", preload = true}
+  for _ = 1, 4 do
+    for _, listing in ipairs {ulpsh(0, "patches"), named.ulp(0, "patches")} do
+      t.ok(listing:find(stem .. "two", 1, true), "all are listed")
+      t.ok(not listing:find "%[process%.gone%]" and not listing:find "%[memory%.", listing)
+    end
+  end
+  t.ok(churn:alive(), "they came and went")
+end
 
 -- The tool, the shell that started it and this scenario have the runtime, and are never chosen, not even by `*`.
 local shell <close> = t.spawn {

@@ -204,3 +204,22 @@ for _, c in ipairs {one, two} do t.unharmed(c.pid) end
 -- Libraries with endbr64 at their entries can be patched and are listed, unpatched as well.
 local guarded <close> = t.target {"caller", t.path "libnumber_endbr.so.0"}
 t.ok(ulp(0, "patches", "-p", tostring(guarded.pid)):find "/libnumber_endbr%.so%.0:\n", "an endbr64 library")
+
+-- One that leaves while it is patched is skipped, and nobody else is: the others are patched, listed and counted.
+local leaving = named.link(stem .. "leaver", t.path "leaver")
+local seen = 0
+for _ = 1, 8 do
+  local d <close> = t.spawn {leaving, preload = true, timeout = 20}
+  d:expect "ready\n"
+  ulp(0, "trigger", "-qp", stem .. "two", "--revert-all=libdozens.so.0")
+  serves(two, 12)
+  local said = ulp(0, "trigger", "-p", stem .. "*", third)
+  t.ok(said:find(head(two) .. " SUCCESS " .. third .. "\n", 1, true), said)
+  local is_skipped = said:find(("  %sleaver (pid: %d): SKIPPED No such process\n"):format(stem, d.pid), 1, true)
+  t.ok(is_skipped or said:find(("leaver (pid: %d): SUCCESS"):format(d.pid), 1, true) or not said:find "leaver", said)
+  seen = seen + (is_skipped and 1 or 0)
+  serves(two, 13)
+  local number = ulp(0, "trigger", "-p", tostring(d.pid), third)
+  t.ok(number:find "No such process" or number:find "SUCCESS" or number:find "SKIPPED", number)
+end
+t.ok(seen > 0, "one at least left in the middle")

@@ -350,7 +350,9 @@ end
 --- @return table
 function M.result_of(err, process)
   if not is_answer(err) then error(err, 0) end
-  local result = {state = err.code == "process.gone" and "gone" or "failed", pid = process.pid, comm = process.comm}
+  local known, comm = pcall(function() return process.comm end) -- nothing is left to be asked when it has gone
+  local is_gone = err.code == "process.gone" or not process.alive
+  local result = {state = is_gone and "gone" or "failed", pid = process.pid, comm = known and comm or nil}
   for name, value in next, err do result[name] = value end
   return result
 end

@@ -89,7 +89,10 @@ end
 
 --- What a patch is about, as its description says: `CVE-2024-1`, `bsc#1`. That is in its file, if that still is the file.
 --- The process may see it below another root directory than we do.
-local function labels_of(p, patch)
+--- @param p ulp.Process
+--- @param patch table
+--- @return string[]
+function M.labels_of(p, patch)
   local seen = patch.path and ("/proc/%d/root%s"):format(p.pid, patch.path)
   local container = seen and (core.container(seen) or core.container(patch.path))
   return container and container.id == patch.id and container.labels or {}
@@ -125,7 +128,7 @@ function M.patches(p)
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then
-      patch.labels = labels_of(p, patch)
+      patch.labels = M.labels_of(p, patch)
       entry[#entry + 1] = patch
     end
   end

@@ -12,12 +12,6 @@ local threading_option = {long = "disable-threading", help = "accepted and ignor
 
 -- patches -------------------------------------------------------------------------------------------------------------
 
---- The bug labels of a patch, read from its container if that is still there.
-local function labels_of(patch)
-  local container = patch.path and require "ulp".container(patch.path)
-  return container and container.labels or {}
-end
-
 --- The name that the tool has for an object: that of the program for its executable, else the path it was loaded from.
 local function name_of(p, object) return object.main and p.comm or object.path end
 
@@ -41,7 +35,7 @@ local function objects_of(p, patches, version)
     local entry = {name = name_of(p, object), build_id = object.build_id, patches = {}}
     for _, patch in ipairs(patches) do
       if patch.applied and (patch.target == object.name or object.main and patch.target == object.path:match "[^/]*$") then
-        patch.labels = labels_of(patch)
+        patch.labels = require "ulp.inventory".labels_of(p, patch)
         entry.patches[#entry.patches + 1] = patch
       end
     end
@@ -68,13 +62,13 @@ M.patches = {
     {long = "color", value = "yes|no|auto", help = "accepted and ignored"},
   },
   run = function(program, given)
-    local complete = selection.each(program, given, function(p, runtime)
+    local complete = selection.each(program, given, function(p, runtime, comm)
       local patches = runtime:patches()
       local applied = false
       for _, patch in ipairs(patches) do applied = applied or patch.applied end
       if given["only-livepatched"] and not applied then return end
       io.stdout:write(render.patches({
-        pid = p.pid, comm = p.comm, error_state = runtime:error_state(), objects = objects_of(p, patches, version_of(p)),
+        pid = p.pid, comm = comm, error_state = runtime:error_state(), objects = objects_of(p, patches, version_of(p)),
       }, {build_ids = given.buildid}))
     end)
     return complete and 0 or 1
@@ -170,13 +164,20 @@ M.set_patchable = {
       program:warn("'enable' or 'disable' expected, not '%s'", operand or "")
       return 1
     end
-    selection.each(program, given, function(p)
-      local result, err = require "ulp".try_set_patchable(p, enable)
+    if given.retries and not given.retries:match "^%d+$" then return "option '--retries' takes a number" end
+    local attempts = math.max(1, math.tointeger(tonumber(given.retries)) or 1)
+    selection.each(program, given, function(p, _, comm)
+      local result, err
+      for _ = 1, attempts do
+        result, err = require "ulp".try_set_patchable(p, enable)
+        if result or err.code == "process.gone" then break end
+        require "ulp.core".sleep(0.001)
+      end
       if not result then
         program:failure(err)
       elseif result.state == "done" and not program.quiet then
         io.stderr:write(("Process %s (pid: %d): livepatching is now %s.\n"):format(
-          require "ulp.render.pretty".clean(p.comm), p.pid, enable and "enabled" or "disabled"))
+          require "ulp.render.pretty".clean(comm), p.pid, enable and "enabled" or "disabled"))
       end
     end)
     return program.restricted and 1 or 0

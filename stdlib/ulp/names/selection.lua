@@ -30,38 +30,46 @@ local function unexamined(program, err)
   end
 end
 
---- Calls `body(p, runtime)` for each process that was asked for, one handle at a time. A numeric `-p` names one, whatever runs
---- in it; else every process with a libpulp.so whose name matches. What cannot be examined is warned of and left out;
+--- Calls the body for one process. Errors about this process, of which often nothing is left by then, are returned: the others
+--- are still to be seen to. All other errors are raised.
+--- @return ulp.Error? err
+local function visit(p, user, body)
+  local err = require "ulp.error"
+  local done, failure = require "ulp.cli".try(function()
+    if user and not is_of_user(p.facts, user) then return end
+    body(p, assert(p:runtime()), p.comm)
+  end)
+  if done then return nil end
+  if not err.is(failure) or err.is(failure, "script.interrupted") or err.is(failure, "internal") then error(failure, 0) end
+  if not p.alive then return err.new("process.gone", ("process %d has ended"):format(p.pid), {pid = p.pid}) end
+  local is_about_it = failure.code:find "^process%." or failure.code:find "^memory%." or failure.code:find "^runtime%."
+  return is_about_it and failure or error(failure, 0)
+end
+
+--- Calls `body(p, runtime, comm)` for each process that was asked for, one handle at a time. A numeric `-p` names one, whatever
+--- runs in it; else every process with a libpulp.so whose name matches. What cannot be examined is warned of and left out;
 --- `program.restricted` tells that it could not be by the machine's settings.
 --- @param program ulp.names.Program
 --- @param given {process: string?, user: string?}
---- @param body fun(p: ulp.Process, runtime: ulp.Runtime)
+--- @param body fun(p: ulp.Process, runtime: ulp.Runtime, comm: string)
 --- @return boolean complete false if a numeric `-p` could not be examined
 function M.each(program, given, body)
   local ulp = require "ulp"
   local word = given.process
   if word and word:match "^%d+$" then
-    local handle, err = ulp.attach(word)
+    local handle, refusal = ulp.attach(word)
     local p <close> = handle
-    local runtime, refusal
-    if p then runtime, refusal = p:runtime() end
-    if runtime then
-      body(p, runtime)
-      return true
-    end
-    unexamined(program, err or refusal)
-    return false
+    if p then refusal = visit(p, nil, body) end
+    if refusal then unexamined(program, refusal) end
+    return refusal == nil
   end
+  local count = 0
   for handle in ulp.processes{runtime = true, name = word} do
     local p <close> = handle
-    if not given.user or is_of_user(p, given.user) then
-      local runtime, refusal = p:runtime()
-      if runtime then
-        body(p, runtime)
-      elseif refusal.code ~= "process.gone" and refusal.code ~= "runtime.missing" then
-        unexamined(program, refusal)
-      end
-    end
+    local refusal = visit(p, given.user, body)
+    if refusal and refusal.code ~= "process.gone" and refusal.code ~= "runtime.missing" then unexamined(program, refusal) end
+    count = count + 1
+    if count % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
   end
   return true
 end

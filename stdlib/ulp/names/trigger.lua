@@ -74,7 +74,7 @@ end
 
 --- The outcome of one container in one process, tried as often as asked for.
 --- @return ulp.names.Outcome
-local function outcome_of(program, p, given, job)
+local function outcome_of(program, p, comm, given, job)
   local text = job.path or ("reverted all patches from '%s'"):format(given["revert-all"])
   if job.failure then
     return {container = text, number = numbers.of(job.failure.code), message = job.failure.message}
@@ -88,7 +88,7 @@ local function outcome_of(program, p, given, job)
     require "ulp.core".sleep(0.001)
   end
   if number == 257 then program:debug("buildid mismatch: %s", result.message) end
-  if number ~= 0 and result.message then program:debug("%s[%d]: %s", p.comm, p.pid, result.message) end
+  if number ~= 0 and result.message then program:debug("%s[%d]: %s", comm, p.pid, result.message) end
   return {container = text, number = number}
 end
 
@@ -131,10 +131,10 @@ function trigger.run(program, given, operand)
   if #jobs == 0 then program:warn("no live patch matches '%s'", operand) end
   local patched, skipped, failed = 0, 0, 0
   local shape = {summarize = not given["disable-summarization"], colour = coloured(given.color)}
-  selection.each(program, given, function(p)
+  selection.each(program, given, function(p, _, comm)
     local outcomes, done, bad = {}, false, false
     for index, job in ipairs(jobs) do
-      local outcome = outcome_of(program, p, given, job)
+      local outcome = outcome_of(program, p, comm, given, job)
       outcomes[index] = outcome
       if outcome.number == 0 then
         done = true
@@ -144,7 +144,7 @@ function trigger.run(program, given, operand)
     end
     patched, failed = patched + (done and 1 or 0), failed + (bad and 1 or 0)
     skipped = skipped + ((not done and not bad and #jobs > 0) and 1 or 0)
-    local text = not program.quiet and render.process(p.comm, p.pid, outcomes, shape)
+    local text = not program.quiet and render.process(comm, p.pid, outcomes, shape)
     if text then io.stdout:write(text, "\n") end
   end)
   local totals = render.totals(patched, skipped, failed)
