@@ -17,6 +17,8 @@
 #include "arch/x86_64/syscall.h"
 #endif
 
+PULP_RARE_CODE
+
 enum { ENDED_HERE = 1, MASK_SIZE = 8 };
 
 static const uint8_t faults[PULP_GUEST_FAULTS] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};

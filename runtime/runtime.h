@@ -15,7 +15,7 @@
 #define PULP_EXPORT __attribute__((visibility("default")))
 #define PULP_NEVER UINT64_MAX
 
-/* Begins files whose code runs only when SUSE's tool asks for something. It goes behind the pool, away from the page of
+/* Begins files whose code runs only when SUSE's tool asks for something, or a container has constructors. It goes behind the pool, away from the page of
  * the constructor: the kernel maps the pages around a fault along with it. (The linker puts sections in the order in which
  * it meets their names.) */
 #define PULP_RARE_CODE \

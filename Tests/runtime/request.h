@@ -29,6 +29,9 @@ static int32_t *error_state;
 static uint64_t (*stage)(void);
 static uint64_t (*unload)(uint64_t);
 static uint64_t (*retire)(uint64_t);
+static int64_t (*memory_open)(const char *);
+static uint64_t (*memory_close)(void);
+static struct pulp_memory_file *memory_files;
 
 static void find_runtime(void) {
   ext = dlsym(RTLD_DEFAULT, "__ulp_ext");
@@ -45,6 +48,9 @@ static void find_runtime(void) {
   stage = AT(ext->stage);
   unload = AT(ext->unload);
   retire = AT(ext->retire);
+  memory_open = AT(ext->memory_open);
+  memory_close = AT(ext->memory_close);
+  memory_files = AT(ext->memory_files);
 }
 
 static struct pulp_patch *first_patch(void) { return AT(*(uint64_t *)AT(ext->patches)); }

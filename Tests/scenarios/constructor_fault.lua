@@ -79,7 +79,8 @@ end
 -- A program with more threads, to which a signal would be delivered at once, and which counts every register it loses.
 do
   local c <close> = t.target {"threads", "4", timeout = 20}
-  provoke(c, function(number) c:ask("tell", ("wrong=0 registers=0 idle=%%d+ dozen=%d%%."):format(number), {pattern = true}) end, 1)
+  local line = "wrong=0 registers=0 idle=%%d+ dozen=%d%%."
+  provoke(c, function(number) c:ask("tell", line:format(number), {pattern = true}) end, 1)
 end
 
 -- abort(3) gave its lock back: the program's own abort, and that of another thread, end it as ever.

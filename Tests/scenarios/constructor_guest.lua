@@ -7,7 +7,7 @@ local ulp = require "ulp"
 local core = require "ulp.core"
 
 local function start(...)
-  local c = t.target {..., timeout = 10}
+  local c = t.target {timeout = 10, ...}
   return c, assert(ulp.attach(c.pid))
 end
 local function is_loaded(p, name)
@@ -63,6 +63,18 @@ do
     t.unharmed(c.pid)
     c:ask("dozen", "12\n", {reject = "13"})
   end
+end
+
+-- A call that the program's filter traps: the program's handler is for its own calls.
+do
+  local c <close>, p = start("hard", "seccomp-trap")
+  c:ask("trap", "trapped=1.")
+  local err = t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_forbidden") end)
+  t.eq({err.cause, err.signal, err.constructor, err.unloaded}, {"signal", 31, "begin", true})
+  c:ask("trap", "trapped=2.")
+  c:ask("tell", "dozen=12.", {reject = "dozen=13"})
+  t.state(ulp.trigger(p, t.patch "dozens_13"), "done", "the next change works")
+  c:ask("tell", "dozen=13.", {reject = "dozen=12"})
 end
 
 -- One process before, one after.

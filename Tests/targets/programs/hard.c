@@ -1,15 +1,17 @@
 /* A process under restrictions that a live patch has to live with, or be refused by name.
  *
  * usage: hard MODE...
- * seccomp-strict|seccomp-exec|seccomp-open|mdwe|dumpable|locked|space|size|procs|fresh|nobody|none: each is set up before
- * "ready". allowed: a filter that ends the process for every call but those that it and a patch need; lacks-CALL: without
- * CALL; fresh-allowed: before anything was allocated. nobody: a process of root that became another user's.
- * On stdin: "tell" answers with the number. In strict mode nothing but read and write is left, so the number is told once. */
+ * seccomp-strict|seccomp-exec|seccomp-open|seccomp-memfd|seccomp-trap|files|mdwe|dumpable|locked|space|size|procs|fresh|nobody|
+ * none: each is set up before "ready". allowed: a filter that ends the process for every call but those that it and a patch
+ * need; lacks-CALL: without CALL; fresh-allowed: before anything was allocated. nobody: a process of root that became another
+ * user's. On stdin: "tell" answers with the number, "trap" with how often a call was trapped. In strict mode nothing but
+ * read and write is left, so the number is told once. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +55,24 @@ static int forbid_open(void) {
   return filter(program, sizeof program / sizeof *program);
 }
 
+static int forbid_memory_files(void) {
+  struct sock_filter program[] = {
+    SYSTEM_CALL, IF_NOT(SYS_memfd_create, 1), ANSWER(SECCOMP_RET_KILL_PROCESS), ANSWER(SECCOMP_RET_ALLOW),
+  };
+  return filter(program, sizeof program / sizeof *program);
+}
+
+/* getpriority(2) raises SIGSYS, which the program handles by itself. */
+static volatile sig_atomic_t trapped;
+static void count_trap(int number) { trapped += number == SIGSYS; }
+
+static int trap_calls(void) {
+  struct sock_filter program[] = {
+    SYSTEM_CALL, IF_NOT(SYS_getpriority, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
+  };
+  return signal(SIGSYS, count_trap) == SIG_ERR || filter(program, sizeof program / sizeof *program);
+}
+
 /* What a careful program allows itself, and after the first five what loading a patch takes. getrandom(2) is what the first
  * allocation of all calls: "allowed" makes one in time, "fresh-allowed" does not. */
 static const struct { const char *name; unsigned number; } allowed[] = {
@@ -88,6 +108,9 @@ static int set_up(const char *mode) {
   if (strcmp(mode, "fresh") == 0) return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (strcmp(mode, "seccomp-exec") == 0) return forbid_exec();
   if (strcmp(mode, "seccomp-open") == 0) return forbid_open();
+  if (strcmp(mode, "seccomp-memfd") == 0) return forbid_memory_files();
+  if (strcmp(mode, "seccomp-trap") == 0) return trap_calls();
+  if (strcmp(mode, "files") == 0) return limit(RLIMIT_NOFILE, 3);
   if (strcmp(mode, "fresh-allowed") == 0) return allow_only(NULL);
   free(strdup(mode)); /* a malloc that the compiler sees through is left out */
   if (strcmp(mode, "allowed") == 0) return allow_only(NULL);
@@ -116,7 +139,14 @@ int main(int argc, char **argv) {
     if (set_up(argv[i])) return 2;
   }
   puts("ready");
-  while (read(0, word, sizeof word) > 0) printf("dozen=%d.\n", dozen());
+  while (read(0, word, sizeof word) > 0) {
+    if (strncmp(word, "trap", 4) == 0) {
+      syscall(SYS_getpriority, PRIO_PROCESS, 0);
+      printf("trapped=%d.\n", (int)trapped);
+    } else {
+      printf("dozen=%d.\n", dozen());
+    }
+  }
   puts("bye");
   return 0;
 }
