@@ -42,11 +42,11 @@ local changes = {
   end,
 }
 
-for what, change in pairs(changes) do
-  local name = "changed_" .. what:gsub("%W", "_")
+for _, deliver in ipairs {"path", "memfd"} do for what, change in pairs(changes) do
+  local name = deliver .. "_" .. what:gsub("%W", "_")
   local path = t.patch("dozens_13", {as = name})
   local runtime = assert(p:runtime())
-  local plan = assert(ulp.plan(p, path))
+  local plan = assert(ulp.plan(p, path, nil, {deliver = deliver}))
   change(path)
   local before = t.snapshot(c.pid)
   local said = t.refused("container.changed", function() return runtime:stage(plan) end)
@@ -54,13 +54,14 @@ for what, change in pairs(changes) do
   t.unchanged(c.pid, before)
   t.eq(runtime:state(), "idle", what)
   c:ask("dozen", "12\n", {reject = "13"})
-end
+end end
 
 -- A handle that was opened before the file changed is not believed either.
 local path = t.patch("dozens_13", {as = "opened"})
 local container = assert(ulp.container(path))
 t.write_file(path, slow)
 t.refused("container.changed", function() return ulp.trigger(p, container) end)
+t.refused("container.changed", function() return ulp.trigger(p, container, {deliver = "memfd"}) end)
 c:ask("dozen", "12\n", {reject = "13"})
 t.state(ulp.trigger(p, t.patch "dozens_13"), "done", "what nobody changes")
 c:ask("dozen", "13\n", {reject = "12"})

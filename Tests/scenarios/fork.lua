@@ -135,6 +135,12 @@ do
   t.ok(t.refused("container.stale", function() return ulp.trigger(child, pause) end).hint:find "copy", "the way out is told")
   t.unchanged(child.pid, before)
   says("child", 12)
+  local fresh = {deliver = "memfd"}
+  t.state(ulp.trigger(child, pause, fresh), "done", "from a memory file it is loaded anew")
+  says("child", 13)
+  says("parent", 13)
+  t.state(ulp.revert(child, pause, {unload = true}), "done")
+  says("child", 12)
   local copy = t.write_file(t.directory() .. "/copy.so", t.read_file(pause))
   t.state(ulp.trigger(child, copy), "done", "a copy is loaded anew")
   says("child", 13)
