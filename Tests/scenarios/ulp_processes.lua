@@ -181,6 +181,21 @@ end
 t.ok(switched(1, "-p", pid):find "expected", "no word")
 t.ok(switched(0, "enable", "-p", "999999999"):find "No such process")
 
+-- A runtime that an internal error has switched off is another matter: told with its own number, and a failure.
+do
+  local p <close> = assert(require "ulp".attach(two.pid))
+  local state, number = assert(p:symbol "__ulp_error_state"), tostring(two.pid)
+  for value, case in pairs {[256] = {1, "Unknown error"}, [285] = {29, "Instruction queue inconsistent"}} do
+    p:write(state, string.pack("<i4", value))
+    is(ulp(case[1], "trigger", "-p", number, other), head(two) .. (" FAILED %s: %s"):format(other, case[2]), totals(0, 0, 1))
+    local status = ("\n  Livepatching status: disabled (internal error: %s)\n"):format(case[2])
+    t.ok(listed("-p", number):find(status, 1, true), case[2])
+    t.ok(switched(0, "enable", "-p", number):find("%] ulp: " .. case[2]), "and stays")
+  end
+  p:write(state, string.pack("<i4", 0))
+  serves(two, 12)
+end
+
 -- check: by number only, its exit status, words on standard error.
 local function checked(status, path, what)
   local said = ulp(status, "check", path, "-p", pid)

@@ -66,7 +66,10 @@ local of_code = {
   ["file.unreadable"] = 269, ["elf.not_elf"] = 269, ["elf.unsupported"] = 269, ["elf.malformed"] = 269,
   ["container.no_metadata"] = 269, ["container.malformed"] = 266, ["container.contradiction"] = 268,
   ["container.duplicate"] = 266, ["container.invisible"] = 287, ["container.undeliverable"] = 287, ["container.changed"] = 287,
-  ["container.unresolved"] = 287,
+  ["container.unresolved"] = 287, ["container.stale"] = 287, ["stage.max_carrier"] = 287,
+  ["seccomp.forbidden"] = 287, ["seccomp.strict"] = 287, ["seccomp.unknown"] = 287,
+  ["operation.pending"] = 11, ["operation.expired"] = 11, ["process.corrupt"] = 260, ["process.shadow_stack"] = 258,
+  ["elf.no_build_id"] = 266, ["file.changed"] = 269, ["patch.lost"] = 272,
   ["target.not_loaded"] = 276, ["target.build_id"] = 257, ["target.function_missing"] = 267,
   ["target.function_ambiguous"] = 267, ["entry.not_prepared"] = 278, ["entry.modified"] = 278,
   ["entry.crosses_page"] = 278, ["entry.indirect"] = 278, ["pool.full"] = 285,
@@ -77,6 +80,14 @@ local of_code = {
 --- @param code string?
 --- @return integer
 function M.of(code) return code and (of_code[code] or 256) or 0 end
+
+--- The number for an error, or for a result that is one: its runtime may be switched off for a reason with a number of its own.
+--- @param failure {code: string?, error_state: integer?}
+--- @return integer
+function M.of_error(failure)
+  if failure.code == "runtime.disabled" and (failure.error_state or 0) ~= 0 then return failure.error_state end
+  return M.of(failure.code)
+end
 
 --- What the tool says of a number: SUSE's words, else those of errno.
 --- @param number integer

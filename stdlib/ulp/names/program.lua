@@ -47,7 +47,7 @@ end
 --- Says what an error is, the words of SUSE's number first, for scripts that look for them.
 function Program:failure(err)
   local failure = require "ulp.error".from(err)
-  self:warn("%s: %s", numbers.words(numbers.of(failure.code)), failure.message)
+  self:warn("%s: %s", numbers.words(numbers.of_error(failure)), failure.message)
   if failure.hint then self:debug("%s", failure.hint) end
 end
 
@@ -205,7 +205,7 @@ function M.failed(program, failure, trace)
     return 3
   end
   program:failure(failure)
-  return numbers.status(numbers.of(failure.code))
+  return numbers.status(numbers.of_error(failure))
 end
 
 return M

@@ -48,7 +48,7 @@ end
 local function number_of(result)
   if result.state == "already" then return 275 end
   if result.state == "gone" then return 3 end
-  return numbers.of(result.code)
+  return numbers.of_error(result)
 end
 
 --- Does one thing with one process: a container's path or nil, read as a container or as the error that forbade it.
