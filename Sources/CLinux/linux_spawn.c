@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,6 +74,32 @@ pid_t linux_spawn(const struct linux_spawn_request *request) {
   if (got == 0) return pid; /* closed by the exec */
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
   return -(failure ? failure : EIO);
+}
+
+pid_t linux_fork_worker(int *output) {
+  int fd = memfd_create("ulpsh-worker", MFD_CLOEXEC);
+  if (fd < 0) return -errno;
+  fflush(stdout); /* or the copy would say it again */
+  pid_t parent = getpid(), pid = fork();
+  if (pid == 0) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent || dup2(fd, 1) < 0) _exit(255);
+    close(fd);
+    return 0;
+  }
+  if (pid < 0) {
+    int failure = errno;
+    close(fd);
+    return -failure;
+  }
+  *output = fd;
+  return pid;
+}
+
+void linux_end_worker(int status) { _exit(fflush(stdout) ? 255 : status); }
+
+int linux_processors(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
 int linux_open_terminal(int *controller, int *terminal) {

@@ -21,6 +21,7 @@ public enum Bindings {
     installErrors(in: state, core: core)
     FileModule.install(in: state, core: core)
     SpawnModule.install(in: state, core: core)
+    WorkerModule.install(in: state, core: core)
     ProcessModule.install(in: state, core: core)
     PatchModule.install(in: state, core: core)
     RuntimeModule.install(in: state, core: core)

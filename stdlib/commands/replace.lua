@@ -17,6 +17,6 @@ return {
     local containers = cli.containers(options.container)
     return cli.each(cli.processes(options, out, {lib = options.library}), out, function(process)
       return ulp.replace(process, options.library, containers, cli.change(options))
-    end)
+    end, true)
   end,
 }

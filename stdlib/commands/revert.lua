@@ -19,7 +19,7 @@ return {
     if options.all then
       return cli.each(cli.processes(options, out, {lib = options.all}), out, function(process)
         return ulp.revert_all(process, options.all, cli.change(options))
-      end)
+      end, true)
     end
     local patches, filter = {}, {runtime = true}
     for index, word in ipairs(options.patch) do
@@ -32,6 +32,6 @@ return {
     end
     return cli.each(cli.processes(options, out, filter), out, function(process)
       return ulp.revert(process, patches, cli.change(options))
-    end)
+    end, true)
   end,
 }

@@ -16,6 +16,6 @@ return {
     local containers = cli.containers(options.container)
     return cli.each(cli.processes(options, out, cli.users_of(containers[1])), out, function(process)
       return (ulp.trigger(process, containers, cli.change(options)))
-    end)
+    end, true)
   end,
 }

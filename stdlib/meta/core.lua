@@ -159,6 +159,16 @@ function core.user_id() end
 --- @return number
 function core.clock() end
 
+--- How many processors this program may run on.
+--- @return integer
+function core.processors() end
+
+--- Starts a copy of this program that calls `body` and ends. It has what this program has at this moment; what it changes, it
+--- changes for itself. It is killed when this program ends. Nil if there can be none.
+--- @param body fun(): integer 0 to 254
+--- @return ulp.Worker?
+function core.worker(body) end
+
 --- Sleeps; returns early when a signal comes in.
 --- @param seconds number
 function core.sleep(seconds) end

@@ -135,3 +135,13 @@ function Child:wait(seconds) end
 
 --- Kills the child and closes its pipes.
 function Child:close() end
+
+--- A copy of this program that does a part of its work. See `core.worker`.
+--- @class ulp.Worker
+--- @field pid integer
+local Worker = {}
+
+--- Waits for the worker's end.
+--- @return integer? status what its body returned; nil if it did not come to that
+--- @return string? output what it wrote
+function Worker:finish() end

@@ -307,15 +307,31 @@ function M.users_of(container)
   return {lib = container.target:match "[^/]*$"}
 end
 
+-- So many processes are worth a second copy of this program.
+local divided_from = 64
+
+--- How many of the processes this program works on itself: all, or half of them if there are many and another processor.
+local function own_share(processes)
+  local half = (#processes + 1) // 2
+  if #processes < divided_from or core.processors() < 2 then return #processes end
+  for index = half + 1, #processes do
+    if math.type(processes[index]) ~= "integer" then return #processes end
+  end
+  return half
+end
+
 --- Runs `body(process)` for each process and prints the results, if it returns any. A raised error becomes a result; the
 --- others go on.
+---
+--- With `divides` a copy of this program does half of them meanwhile, if they are many: `body` must not keep anything.
 ---
 --- Returns 4 if there was no process, else nil: the status follows from the results.
 --- @param processes (table|integer)[] handles, or PIDs that are opened one after the other; what cannot be is passed over
 --- @param out ulp.cli.Output
 --- @param body fun(process: table): table?
+--- @param divides boolean?
 --- @return integer?
-function M.each(processes, out, body)
+function M.each(processes, out, body, divides)
   local count = 0
   local function visit(process)
     count = count + 1
@@ -325,15 +341,36 @@ function M.each(processes, out, body)
     if processes.sweep and result and result.code == "runtime.missing" then result = nil end
     for _, one in ipairs(result and (result[1] and result or {result}) or {}) do out:result(one) end
   end
-  for index, entry in ipairs(processes) do
-    if math.type(entry) == "integer" then
-      -- One handle at a time: thousands of processes would take thousands of descriptors.
-      local handle = core.attach(entry)
-      local process <close> = handle
-      if process then visit(process) end
-      if index % 128 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+  local function visit_all(first, last)
+    for index = first, last do
+      local entry = processes[index]
+      if math.type(entry) == "integer" then
+        -- One handle at a time: thousands of processes would take thousands of descriptors.
+        local handle = core.attach(entry)
+        local process <close> = handle
+        if process then visit(process) end
+        if index % 128 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+      else
+        visit(entry)
+      end
+    end
+  end
+  local own = divides and own_share(processes) or #processes
+  local worker <close> = own < #processes and core.worker(function()
+    out.worst, count = 0, 0
+    visit_all(own + 1, #processes)
+    return out.worst + (count > 0 and 16 or 0)
+  end)
+  visit_all(1, own)
+  if own < #processes then
+    local status, output
+    if worker then status, output = worker:finish() end
+    if status then
+      io.stdout:write(output)
+      out.worst = math.max(out.worst, status % 16)
+      count = count + status // 16
     else
-      visit(entry)
+      visit_all(own + 1, #processes) -- what a worker has done before it died, is done
     end
   end
   if count > 0 then return nil end

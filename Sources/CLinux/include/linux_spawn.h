@@ -19,6 +19,16 @@ struct linux_spawn_request {
  * and SIGKILL to come when the calling thread ends. Returns its PID once the program has been executed. */
 pid_t linux_spawn(const struct linux_spawn_request *_Nonnull request);
 
+/* A copy of this program that does a part of its work: 0 in the copy, whose output goes to a memory file; its PID in the
+ * original, with that file in *output. SIGKILL comes to the copy when the calling thread ends. For a program of one thread. */
+pid_t linux_fork_worker(int *_Nonnull output);
+
+/* Ends the copy; 255 if its output could not be written. */
+_Noreturn void linux_end_worker(int status);
+
+/* Processors that this program may run on. */
+int linux_processors(void);
+
 /* A new pseudo terminal that neither echoes nor translates line ends: what goes in is what comes out. Both close-on-exec. */
 int linux_open_terminal(int *_Nonnull controller, int *_Nonnull terminal);
 
