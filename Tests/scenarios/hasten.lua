@@ -31,3 +31,13 @@ c:ask("tell", "dozen=12.", {reject = "dozen=13."})
 t.refused("file.unreadable", function() return ulp.trigger(c.pid, "/nowhere.so") end)
 t.eq(niceness "self", before, "the priority after a refusal")
 t.unharmed(c.pid)
+
+-- For many processes nothing of the kind.
+local children = {}
+for index = 1, 5 do children[index] = t.target {"numserv"} end
+local pids = {}
+for index, one in ipairs(children) do pids[index] = one.pid end
+core.hasten(true)
+for _, one in ipairs(ulp.trigger(pids, fix)) do t.state(one, "done") end
+t.eq(niceness "self", before, "the priority during and after the work for five")
+for _, one in ipairs(children) do one:kill() end

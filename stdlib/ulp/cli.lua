@@ -333,6 +333,7 @@ end
 --- @return integer?
 function M.each(processes, out, body, divides)
   local count = 0
+  if #processes > 4 then require "ulp.transition".expect(#processes) end
   local function visit(process)
     count = count + 1
     local done, result = M.try(body, process)

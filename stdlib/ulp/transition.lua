@@ -365,6 +365,15 @@ function M.run(p, make_plan, options)
   end
 end
 
+local many = false
+
+--- Says how many processes are to be changed: the work for many is not to come before theirs.
+--- @param count integer
+function M.expect(count)
+  many = count > 4
+  if many then core.hasten(false) end
+end
+
 --- Runs `one(p)` for one process, or for each of a list; then failures become results of their processes.
 --- @param target ulp.Process|integer|(ulp.Process|integer)[]
 --- @param one fun(p: ulp.Process): table
@@ -373,7 +382,7 @@ function M.each(target, one)
   local attach = require "ulp.attach".attach
   if type(target) ~= "table" then
     local p = target
-    local was = core.hasten(true)
+    local was = core.hasten(not many)
     local done, result = pcall(function()
       if type(p) ~= "userdata" then p = assert(attach(p)) end
       return one(p)
@@ -382,7 +391,7 @@ function M.each(target, one)
     if not done then error(result, 0) end
     return result
   end
-  core.hasten(false) -- the work for many processes is not to come before theirs
+  M.expect(#target)
   local results = {}
   for index, member in ipairs(target) do
     local p, refusal = member, nil

@@ -69,6 +69,7 @@ function M.each(program, given, body)
     local refusal = visit(p, given.user, body)
     if refusal and refusal.code ~= "process.gone" and refusal.code ~= "runtime.missing" then unexamined(program, refusal) end
     count = count + 1
+    if count == 8 then require "ulp.transition".expect(count) end
     if count % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
   end
   return true
