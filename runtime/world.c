@@ -19,12 +19,15 @@
 
 PULP_RARE_CODE
 
-enum { RANGE_MAX = 80, CHUNK = 16384, RED_ZONE = 128, PADDING = 14 };
+enum { RANGE_MAX = 80, WAIT_COUNT = 3, CHUNK = 16384, RED_ZONE = 128, PADDING = 14 };
 
 static struct {
   struct pulp_range ranges[RANGE_MAX]; /* code in which locks are held */
   uint32_t count;
   struct pulp_range bounds;       /* of all of them */
+  struct pulp_range allocator;    /* code of one that is not libc's */
+  struct pulp_range libc;
+  struct pulp_range waits[WAIT_COUNT]; /* on condition variables */
   struct pulp_range entry_bounds; /* of all entries that may be in transit */
   const struct pulp_suse_unit *units; /* about to be armed */
   uint32_t unit_count;
@@ -85,10 +88,23 @@ static const char *const lockers[] = {"fork", "_Fork", "vfork", "dl_iterate_phdr
   "pthread_getattr_np", "pthread_key_create", "pthread_atfork", "__register_atfork", "__cxa_atexit",
   "__cxa_at_quick_exit", "__cxa_thread_atexit_impl", "__cxa_finalize", "on_exit", "exit", "quick_exit"};
 
-static void add_text(uint64_t bias) {
-  struct pulp_range text[8];
+static struct pulp_range text_of(uint64_t bias) {
+  struct pulp_range text[8], all = {PULP_NEVER, 0};
   uint32_t count = pulp_object_text(bias, text, 8);
-  for (uint32_t index = 0; index < count; index++) add_range(text[index].start, text[index].end);
+  for (uint32_t index = 0; index < count; index++) {
+    if (text[index].start < all.start) all.start = text[index].start;
+    if (text[index].end > all.end) all.end = text[index].end;
+  }
+  return all;
+}
+
+static void find_waits(const struct pulp_object *libc) {
+  static const char *const names[WAIT_COUNT] = {"pthread_cond_wait", "pthread_cond_timedwait", "pthread_cond_clockwait"};
+  struct pulp_function function;
+  world.libc = text_of(libc->bias);
+  for (uint32_t index = 0; index < WAIT_COUNT; index++)
+    if (pulp_object_function(libc, names[index], &function))
+      world.waits[index] = (struct pulp_range){function.start, function.end};
 }
 
 /* libc's allocator is one object file: its local functions lie among and around the exported ones. */
@@ -116,20 +132,34 @@ static bool find_lock_holders(void) {
   uint64_t loader = pulp_loader_base();
   world.count = 0;
   world.bounds = (struct pulp_range){PULP_NEVER, 0};
+  world.allocator = world.libc = (struct pulp_range){0, 0};
+  pulp_zero(world.waits, sizeof world.waits);
   if (!loader || !pulp_object_first(&object)) return false;
-  add_text(loader);
+  struct pulp_range text = text_of(loader);
+  add_range(text.start, text.end);
   if (!world.count) return false;
   do {
     if (object.bias == loader) continue;
     bool is_libc = pulp_same_string(object.soname, "libc.so.6");
-    if (is_libc) has_libc |= add_allocator_of_libc(&object);
+    if (is_libc) has_libc |= add_allocator_of_libc(&object), find_waits(&object);
     else if (!has_allocator && pulp_object_function(&object, "malloc", &function)) {
       add_range(function.start, function.end);
-      add_text(object.bias); /* another allocator: all of its code */
+      world.allocator = text_of(object.bias); /* another allocator: all of its code */
+      add_range(world.allocator.start, world.allocator.end);
     }
     has_allocator |= is_libc || pulp_object_function(&object, "malloc", &function);
   } while (pulp_object_next(&object));
   return has_libc && world.count < RANGE_MAX;
+}
+
+static bool lies_in(const struct pulp_range *range, uint64_t address) {
+  return address >= range->start && address < range->end;
+}
+
+static bool waits_at(uint64_t address) {
+  for (uint32_t index = 0; index < WAIT_COUNT; index++)
+    if (lies_in(&world.waits[index], address)) return true;
+  return false;
 }
 
 static bool holds_locks(uint64_t address) {
@@ -195,19 +225,38 @@ static const char *scan_stack(uint64_t from, uint64_t depth) {
   return NULL;
 }
 
-/* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. `is_guess`: a stack
- * pointer that is wrong finds a 0 soon. */
+/* What the frames of a thread say, from the innermost on. An allocator may have threads of its own, which spend their time
+ * waiting for a condition: with nothing of anybody else between the wait and the thread's beginning, they hold no lock that
+ * an allocation would wait for. */
+struct verdict {
+  const char *reason, *of_servant;
+  bool waits;
+};
+
+static void judge_frame(struct verdict *verdict, uint64_t pc) {
+  const char *reason = judge(pc);
+  if (waits_at(pc)) verdict->waits = true;
+  if (reason && verdict->waits && lies_in(&world.allocator, pc) && !in_transit(pc)) verdict->of_servant = reason, reason = NULL;
+  else if (!reason && verdict->of_servant && !lies_in(&world.libc, pc)) reason = verdict->of_servant;
+  if (!verdict->reason) verdict->reason = reason;
+}
+
+/* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. `is_guess`, of the thread
+ * that runs here: a stack pointer that is wrong finds a 0 soon; and it is nobody's servant. */
 static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, bool is_guess, const char **ret) {
   enum { FRAME_MAX = 1024, RETURN_ADDRESS = 16 };
   enum pulp_unwind_step step;
   struct pulp_unwind_state state;
+  struct verdict verdict = {.reason = NULL};
   pulp_copy(&state, from, sizeof state);
-  *ret = judge(pc);
+  judge_frame(&verdict, pc);
   for (uint32_t index = 0; index < FRAME_MAX && (step = pulp_unwind_step(&state, pc)) != PULP_UNWIND_UNKNOWN; index++) {
+    *ret = verdict.reason || !is_guess ? verdict.reason : verdict.of_servant;
     if (step != PULP_UNWIND_STEPPED) return step == PULP_UNWIND_ROOT || !is_guess;
     pc = state.registers[RETURN_ADDRESS] - 1;
-    if (!*ret) *ret = judge(pc);
+    judge_frame(&verdict, pc);
   }
+  *ret = verdict.reason ? verdict.reason : verdict.of_servant;
   return false;
 }
 
