@@ -87,15 +87,39 @@ local fixed = copy("libnumber.so.0", "fixed.so")
 assert(os.execute(("chmod 0444 %s"):format(fixed)))
 t.ok(assert(ulp.post(fixed)).changed, "a read-only file")
 t.ok(facts(fixed):find "^0o100444 ", facts(fixed))
-if require "ulp.core".user_id() == 0 then
-  local kept = copy("libnumber.so.0", "kept.so")
-  assert(os.execute(("chmod 0666 %s"):format(kept)))
+local executable = require "ulp.core".executable_path
+local is_root = require "ulp.core".user_id() == 0
+if is_root then
+  local probe <close> = t.spawn {"/usr/bin/setpriv", "--reuid=65534", "--clear-groups", "test", "-x", executable}
+  local exit = probe:wait()
+  if not exit or exit.code ~= 0 then t.skip "another user cannot reach the program under test" end
+  -- The directory is not his; or it is, and the new file could not be given the old one's owner.
+  for mode, reason in pairs {["0755"] = "cannot create a file beside it", ["0777"] = "cannot keep its owner"} do
+    local place = path("of_root_" .. mode)
+    t.ok(os.execute(("mkdir -m %s %s"):format(mode, place)))
+    local kept = t.write_file(place .. "/kept.so", original)
+    assert(os.execute(("chmod 0666 %s"):format(kept)))
+    local was = facts(kept)
+    local tool <close> = t.spawn {"/usr/bin/setpriv", "--reuid=65534", "--clear-groups", executable, "post", kept, timeout = 20}
+    tool:expect(reason)
+    tool:expect "[file.unwritable]"
+    tool:expect_exit(1)
+    t.eq({t.read_file(kept) == original, facts(kept)}, {true, was}, "as it was")
+    t.eq(require "ulp.core".list_directory(place), {"kept.so"}, "nothing is left beside it")
+  end
+end
+
+-- On a file system that is mounted read-only.
+do
+  local place = path "readonly"
+  local script = 'mkdir -p "$1" && mount -t tmpfs none "$1" && cp "$2" "$1/a.so" && mount -o remount,ro none "$1" && echo ready'
+    .. ' && cd "$1" && exec "$3" post a.so'
   local tool <close> = t.spawn {
-    "/usr/bin/setpriv", "--reuid=65534", "--clear-groups", require "ulp.core".executable_path, "post", kept, timeout = 20,
+    "/usr/bin/unshare", "-m", "/bin/sh", "-c", script, "sh", place, t.path "libnumber.so.0", executable, timeout = 20,
   }
-  tool:expect "[file.unwritable]"
+  if not pcall(tool.expect, tool, "ready\n") then t.skip "the kernel does not allow new namespaces" end
+  tool:expect "Read-only file system [file.unwritable]"
   tool:expect_exit(1)
-  t.eq(t.read_file(kept), original, "as it was")
 end
 
 -- The program runs meanwhile: it keeps its file, is patched as before, and so is one that is started now.

@@ -20,7 +20,7 @@ for _, words in ipairs {
   {"trigger", fix, "-r", "3", "-cp", pid}, {"-r3", "--timeo", "20", "trigger", "-p", pid, "--color=no", fix},
   {"trigger", fix, "--disable-threading", "--ret=2", "--recu", "--root=", "-p", pid},
   {"--color", "no", "-p" .. pid, "trigger", fix},
-  {"-p", "1", "trigger", fix, "-p", pid, "--check-s"},
+  {"trigger", "--timeout", ("9"):rep(30), "-r", ("9"):rep(30), "-p", pid, fix}, {"-p", "1", "trigger", fix, "-p", pid, "--check-s"},
 } do
   local what = table.concat(words, " ")
   serves(12)
@@ -56,6 +56,7 @@ for mistake, words in pairs {
   ["option '--color' takes yes, no or auto"] = {"trigger", "--color=blue", fix},
   ["option '--retries' takes a number"] = {"trigger", "-r", "many", fix},
   ["option '--timeout' takes a number"] = {"trigger", "--timeout=x", fix}, ["option -p is missing"] = {"check", fix},
+  ["option '--revert-all' takes the name of a library"] = {"trigger", "-p", pid, "--revert-all=", fix},
   ["option -p takes the number of a process"] = {"messages", "-p", "numserv"},
   ["a description is missing"] = {"packer"}, ["a file is missing"] = {"post"},
 } do

@@ -339,7 +339,7 @@ end
 --- @param options ulp.ChangeOptions
 --- @return table result
 function M.run(p, make_plan, options)
-  local deadline = core.clock() + (options.timeout or 5)
+  local deadline = core.clock() + math.min(options.timeout or 5, 1e8) -- for ever, also where times are nanoseconds in 64 bits
   local tries, kept = 0, {}
   while true do
     tries = tries + 1

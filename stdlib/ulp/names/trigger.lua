@@ -107,6 +107,7 @@ end
 local function mistake_in(given, operand)
   if not operand and not given["revert-all"] then return "a container is missing" end
   if given.revert and given["revert-all"] then return "options --revert and --revert-all exclude each other" end
+  if (given["revert-all"] or "x"):match "[^/]*$" == "" then return "option '--revert-all' takes the name of a library" end
   if coloured(given.color) == nil then return "option '--color' takes yes, no or auto" end
   for _, name in ipairs {"retries", "timeout"} do
     if given[name] and not given[name]:match "^%d+$" then return ("option '--%s' takes a number"):format(name) end
