@@ -1,4 +1,4 @@
--- During one change ulpsh comes before other programs, where it may; afterwards, in its children, and in the target nothing of it is left.
+-- During one change ulpsh comes before other programs, where it may; afterwards nothing of that is left anywhere.
 local t = require "ulp.scenario"
 local core = require "ulp.core"
 
