@@ -217,8 +217,9 @@ public struct PatchPlanner {
     let wanted = container.targetBuildID
     let named = try process.libraries().filter { $0.answers(to: container.targetName) }
     guard let first = named.first else {
+      let reason = copyElsewhere(of: container.targetName).map { " but in a namespace of its own (dlmopen) at \(hex($0)), which is not patched" }
       throw CodedError(
-        .targetNotLoaded, "\(printable(container.targetName)) is not loaded in process \(process.pid)",
+        .targetNotLoaded, "\(printable(container.targetName)) is not loaded in process \(process.pid)" + (reason ?? ""),
         data: ["pid": .integer(Int64(process.pid)), "library": .text(container.targetName)])
     }
     for library in named {

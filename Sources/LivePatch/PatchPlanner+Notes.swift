@@ -102,6 +102,17 @@ extension PatchPlanner {
 
   // MARK: - Copies
 
+  /// Where a library is mapped that is not in the link map.
+  func copyElsewhere(of name: String) -> UInt64? {
+    guard let libraries = try? process.libraries() else { return nil }
+    let map = process.map
+    for mapping in map.mappings where mapping.isExecutable && mapping.isFile && basename(of: mapping.path) == name {
+      let start = mapping.range.lowerBound
+      if !libraries.contains(where: { $0.image.extent.contains(start) }) { return map.imageBase(containing: start) ?? start }
+    }
+    return nil
+  }
+
   /// Copies of the target library that stay as they are: under another path in the same link map, or in another namespace
   /// (dlmopen(3)), of which only the mappings tell.
   private func copies(of library: LoadedLibrary, _ apply: PatchPlan.Apply) -> [String] {

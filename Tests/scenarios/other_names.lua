@@ -32,6 +32,7 @@ local program = t.cc {kind = "program", as = "named", libraries = {library}, lin
     int (*copy)(void) = lonely, (*second)(void) = lonely;
     setvbuf(stdout, NULL, _IONBF, 0);
     if (argc > 1) copy = (int (*)(void))dlsym(dlmopen(LM_ID_NEWLM, argv[1], RTLD_NOW), "plain");
+    if (!copy) copy = lonely;
     if (argc > 2) second = (int (*)(void))dlsym(dlopen(argv[2], RTLD_NOW), "plain");
     for (puts("ready"); scanf("%15s", word) == 1;)
       printf("%d,%d heard=%d %d,%d,%d %d copies=%d,%d.\n", plain(), also(), heard(), fast(), selected(), outer(), lonely(),
@@ -98,4 +99,14 @@ for form, arguments in pairs {namespace = {library}, both = {library, copy}} do
   t.state(ulp.trigger(q, patch {"plain:f1"}), "done")
   d:ask("?", form == "both" and "7,7 heard=22 3,3,5 6 copies=1,1.\n" or "7,7 heard=22 3,3,5 6 copies=1,6.\n")
   t.unharmed(d.pid)
+end
+
+-- A library that is in such a namespace alone is not loaded for a patch; the refusal says where it is.
+do
+  local d <close> = t.target {program, t.path "libnumber.so.0", timeout = 20}
+  local before = t.snapshot(d.pid)
+  local refusal = t.refused("target.not_loaded", function() return ulp.trigger(d.pid, t.patch "number_2") end)
+  local text = "libnumber%.so%.0 is not loaded in process %d+ but in a namespace of its own %(dlmopen%) at 0x%x+"
+  t.ok(refusal.message:find(text), refusal.message)
+  t.unchanged(d.pid, before)
 end

@@ -20,7 +20,8 @@ for _, words in ipairs {
   {"trigger", fix, "-r", "3", "-cp", pid}, {"-r3", "--timeo", "20", "trigger", "-p", pid, "--color=no", fix},
   {"trigger", fix, "--disable-threading", "--ret=2", "--recu", "--root=", "-p", pid},
   {"--color", "no", "-p" .. pid, "trigger", fix},
-  {"trigger", "--timeout", ("9"):rep(30), "-r", ("9"):rep(30), "-p", pid, fix}, {"-p", "1", "trigger", fix, "-p", pid, "--check-s"},
+  {"trigger", "--timeout", ("9"):rep(30), "-r", ("9"):rep(30), "-p", pid, fix},
+  {"-p", "1", "trigger", fix, "-p", pid, "--check-s"},
 } do
   local what = table.concat(words, " ")
   serves(12)
