@@ -248,7 +248,12 @@ enum pulp_unwind_step {
 struct pulp_unwind_state {
   uint64_t registers[PULP_UNWIND_REGISTERS];
   uint32_t known; /* a bit for each register whose value is known */
+  bool is_interrupted; /* by a signal: the address is that of the next instruction */
 };
+/* Inside the frame's function: of a caller the byte before its return address. */
+static inline uint64_t pulp_unwind_place(const struct pulp_unwind_state *state) {
+  return state->registers[PULP_UNWIND_REGISTERS - 1] - !state->is_interrupted;
+}
 void pulp_unwind_prepare(void);
 enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t pc);
 

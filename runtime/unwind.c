@@ -1,6 +1,7 @@
 /* unwind.c: who called, by the call frame information that every object brings (.eh_frame: LSB Core 10.6, DWARF 5 6.4).
  * Reads tables that the loader has mapped, and stacks through pulp_peek; allocates nothing, asks nobody. What it does not
- * understand (expressions, signal frames, registers that nobody has saved) ends the walk with "unknown", never with a guess.
+ * understand (expressions, registers that nobody has saved) ends the walk with "unknown", never with a guess. A signal frame
+ * is told by expressions as well; of that one the layout is known.
  */
 #define _GNU_SOURCE
 #include "runtime.h"
@@ -112,6 +113,7 @@ static uint64_t encoded(struct reader *reader, uint8_t encoding, bool is_length)
 struct description { /* an FDE with its CIE */
   struct reader initial, body;
   uint64_t start, code_alignment, data_alignment;
+  bool is_signal_frame;
 };
 
 static bool read_record(const struct module *module, uint64_t at, struct reader *ret) {
@@ -135,6 +137,7 @@ static bool read_common(const struct module *module, uint64_t at, struct descrip
   ret->data_alignment = leb128(&reader, true);
   if ((version == 1 ? fixed(&reader, 1) : leb128(&reader, false)) != RA) return false;
   *encoding = 0;
+  ret->is_signal_frame = false;
   if (*augmentation && *augmentation != 'z') return false;
   if (*augmentation) {
     uint64_t size = leb128(&reader, false);
@@ -144,7 +147,8 @@ static bool read_common(const struct module *module, uint64_t at, struct descrip
       if (*augmentation == 'R') *encoding = (uint8_t)fixed(&data, 1);
       else if (*augmentation == 'L') fixed(&data, 1);
       else if (*augmentation == 'P') fixed(&data, encoded_size((uint8_t)fixed(&data, 1)));
-      else return false; /* S: a signal frame */
+      else if (*augmentation == 'S') ret->is_signal_frame = true;
+      else return false;
     }
     if (data.failed) return false;
   }
@@ -251,7 +255,24 @@ static bool execute(struct reader reader, const struct description *from, uint64
   return !reader.failed;
 }
 
-/* One frame outwards. `pc` is inside the frame's function: of a caller the byte before its return address. */
+/* A handler returns to rt_sigreturn, with the stack pointer at the context that the kernel has put there (arch/x86/include/
+ * asm/sigframe.h, ucontext.h): all registers of the place that was interrupted, in the kernel's order. */
+static enum pulp_unwind_step step_out_of_handler(struct pulp_unwind_state *state, uint64_t pc) {
+  enum { CONTEXT = 40, COUNT = REGISTERS };
+  static const uint8_t order[COUNT] = {8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, RSP, RA};
+  static const uint8_t rt_sigreturn[9] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+  uint64_t values[COUNT];
+  uint8_t code[sizeof rt_sigreturn];
+  if (pulp_peek(pc + 1, code, sizeof code) != sizeof code || !pulp_equal(code, rt_sigreturn, sizeof code) ||
+      !(state->known & 1u << RSP) || pulp_peek(state->registers[RSP] + CONTEXT, values, sizeof values) != sizeof values)
+    return PULP_UNWIND_UNKNOWN;
+  for (uint32_t index = 0; index < COUNT; index++) state->registers[order[index]] = values[index];
+  state->known = (1u << REGISTERS) - 1;
+  state->is_interrupted = true;
+  return state->registers[RA] ? PULP_UNWIND_STEPPED : PULP_UNWIND_ZERO;
+}
+
+/* One frame outwards. `pc` is inside the frame's function: pulp_unwind_place. */
 enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t pc) {
   struct description description;
   struct rules rules, initial;
@@ -259,6 +280,7 @@ enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t
   pulp_zero(&rules, sizeof rules);
   pulp_copy(&caller, state, sizeof caller);
   if (!find_description(pc, &description)) return PULP_UNWIND_UNKNOWN;
+  if (description.is_signal_frame) return step_out_of_handler(state, pc);
   if (!execute(description.initial, &description, PULP_NEVER, &rules, &rules)) return PULP_UNWIND_UNKNOWN;
   pulp_copy(&initial, &rules, sizeof rules);
   if (!execute(description.body, &description, pc, &rules, &initial)) return PULP_UNWIND_UNKNOWN;
@@ -276,6 +298,7 @@ enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t
   if (rules.kind[RA] != AT_OFFSET || cfa <= state->registers[RSP]) return PULP_UNWIND_UNKNOWN;
   caller.registers[RSP] = cfa;
   caller.known |= 1u << RSP;
+  caller.is_interrupted = false;
   pulp_copy(state, &caller, sizeof caller);
   return state->registers[RA] ? PULP_UNWIND_STEPPED : PULP_UNWIND_ZERO;
 }

@@ -244,7 +244,7 @@ static void judge_frame(struct verdict *verdict, uint64_t pc) {
 /* Whether the stack could be unwound to the thread's beginning; then `ret` is what its frames say. `is_guess`, of the thread
  * that runs here: a stack pointer that is wrong finds a 0 soon; and it is nobody's servant. */
 static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, bool is_guess, const char **ret) {
-  enum { FRAME_MAX = 1024, RETURN_ADDRESS = 16 };
+  enum { FRAME_MAX = 1024 };
   enum pulp_unwind_step step;
   struct pulp_unwind_state state;
   struct verdict verdict = {.reason = NULL};
@@ -253,7 +253,7 @@ static bool unwind(const struct pulp_unwind_state *from, uint64_t pc, bool is_gu
   for (uint32_t index = 0; index < FRAME_MAX && (step = pulp_unwind_step(&state, pc)) != PULP_UNWIND_UNKNOWN; index++) {
     *ret = verdict.reason || !is_guess ? verdict.reason : verdict.of_servant;
     if (step != PULP_UNWIND_STEPPED) return step == PULP_UNWIND_ROOT || !is_guess;
-    pc = state.registers[RETURN_ADDRESS] - 1;
+    pc = pulp_unwind_place(&state);
     judge_frame(&verdict, pc);
   }
   *ret = verdict.reason ? verdict.reason : verdict.of_servant;

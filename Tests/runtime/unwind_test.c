@@ -40,7 +40,7 @@ static struct walk walk_from(struct pulp_unwind_state state, uint64_t pc) {
   struct walk found = {.count = 0};
   pulp_unwind_prepare();
   while (found.count < FRAME_MAX && (found.end = pulp_unwind_step(&state, pc)) == PULP_UNWIND_STEPPED) {
-    pc = state.registers[16] - 1;
+    pc = pulp_unwind_place(&state);
     found.addresses[found.count++] = state.registers[16];
   }
   return found;
@@ -124,8 +124,17 @@ static void by_hand(void (*probe)(void), enum pulp_unwind_step end, int least, i
 }
 
 static void on_signal(int number) {
-  look();
-  sink += number;
+  compare(number == SIGUSR1 ? "a handler" : "a handler on another stack");
+}
+
+/* Interrupted at its first instruction: what lies before it is another function. */
+void interrupted(void);
+__asm__(".text\n.globl interrupted\n.type interrupted, @function\ninterrupted:\n.cfi_startproc\nud2\nret\n.cfi_endproc\n"
+        ".size interrupted, . - interrupted\n");
+static void on_fault(int number, siginfo_t *info, void *context) {
+  (void)number, (void)info;
+  compare("a fault at a function's first instruction");
+  ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2;
 }
 
 static ucontext_t outside, inside;
@@ -138,9 +147,14 @@ static void elsewhere(void) {
   makecontext(&inside, in_coroutine, 0);
   swapcontext(&outside, &inside);
   ok(walk.end != PULP_UNWIND_STEPPED && walk.count >= 1 && walk.count < 6, "a coroutine ends: %d frames, end %d", walk.count, walk.end);
-  signal(SIGUSR1, on_signal);
+  static char alternate[65536];
+  sigaltstack(&(stack_t){.ss_sp = alternate, .ss_size = sizeof alternate}, NULL);
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal}, NULL);
+  sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_ONSTACK}, NULL);
+  sigaction(SIGILL, &(struct sigaction){.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, NULL);
   raise(SIGUSR1);
-  ok(walk.end == PULP_UNWIND_UNKNOWN && walk.count == 2, "a signal frame is not guessed: %d frames, end %d", walk.count, walk.end);
+  raise(SIGUSR2);
+  interrupted();
 }
 
 static void nonsense(void) {

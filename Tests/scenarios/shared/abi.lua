@@ -49,6 +49,8 @@ M.behaviour = {
   {"a queue that was not acknowledged is no error: the universe tells what happened",
     "driven_queue#the unacknowledged queue is no error"},
   {"a lock of the loader or the allocator: EAGAIN, and nothing happens", "driven_busy#never hangs", "driven_strict#EAGAIN"},
+  {"where threads wait they are told from that", "driven_places#handler_of_handler", "driven_allocator#servants",
+    "runtime/unwind_test.c#a handler on another stack"},
   {"malformed metadata: 266, 269, 256", "driven_errors#Malformed metadata"},
   {"a revert ends a patch anywhere in the stack", "driven_revert#suse.revert(c, v[2])"},
   {"a revert is refused while another patch depends on it", reason = "libpulp(7): dependencies are checked on apply only"},
