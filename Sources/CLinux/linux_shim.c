@@ -54,8 +54,12 @@ uint64_t ul_step(void) {
   return steps;
 }
 
+static uint64_t touches;
+uint64_t ul_touches(void) { return touches; }
+
 static long request(long number, pid_t tid, void *address, void *data) {
   ul_step();
+  touches++;
   long result = syscall(SYS_ptrace, number, tid, address, data);
   return result < 0 ? -errno : result;
 }
@@ -372,12 +376,14 @@ long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pi
 long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count) {
   ul_step();
   struct iovec from = {(void *)local, count}, to = {(void *)remote, count};
+  touches++;
   ssize_t result = process_vm_writev(pid, &from, 1, &to, 1, 0);
   return result < 0 ? -errno : result;
 }
 
 long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count) {
   ul_step();
+  touches++;
   ssize_t result = pwrite(fd, local, count, (off_t)remote);
   return result < 0 ? -errno : result;
 }

@@ -26,6 +26,10 @@ enum RuntimeModule {
       operation.description { "Operation on process \($0.process.pid) (\($0.phase.rawValue))" }
       operation.onClose { $0.close() }
     }
+    state.define(Observation.self, "ulp.Observation") { observation in
+      observation.method("finish") { observation, _ in receiptRecord(observation.finish()) }
+      observation.description { _ in "Observation" }
+    }
     SuseModule.install(in: state)
     ThreadView.install(in: state)
     installReceipts(core: core)
@@ -38,6 +42,7 @@ enum RuntimeModule {
       target.refreshIfOld()
       return try runtime(handle, target)
     }
+    process.method("observe") { handle, _ in Observation(try handle.open().memory).map(LuaBox.init) }
     process.method("switch", "operation", "options") { _, arguments in
       try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
     }
@@ -47,10 +52,13 @@ enum RuntimeModule {
   // MARK: - Receipts
 
   static func receiptRecord(_ receipt: Receipt) -> LuaRecord {
-    [
+    var record: LuaRecord = [
       "stops": Int64(receipt.stops), "world_stops": Int64(receipt.worldStops), "calls": Int64(receipt.calls),
       "carriers_met": Int64(receipt.carriersMet), "differences": receipt.differences.map(differenceRecord),
+      "others": receipt.others.map(differenceRecord),
     ]
+    if let touches = receipt.touches { record.set("touches", Int64(touches)) }
+    return record
   }
 
   private static func differenceRecord(_ difference: ReceiptDifference) -> LuaRecord {

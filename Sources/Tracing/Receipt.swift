@@ -8,6 +8,8 @@ public struct ReceiptDifference: Sendable, Equatable {
     case ulpsh
     /// The function that was called in the target: a container's constructor or destructor. Its author's affair.
     case callee
+    /// The program itself, or somebody else: its threads ran, and nothing that we or the callee did can have done it.
+    case others
   }
   /// 0: the process as a whole.
   public let thread: pid_t
@@ -32,9 +34,14 @@ public struct ReceiptDifference: Sendable, Equatable {
 ///   is of the kind that causes it; an alternate stack or an interval timer, which nobody can see from outside, by that alone.
 ///   Expected, and not told: new mappings that are not both writable and executable, growth of the allocator's areas, and
 ///   on the way out the removal of mappings.
+/// * The process across something that only reads, such as `check`: see `Observation`.
 public final class Receipt {
   public let pid: pid_t
   public private(set) var differences: [ReceiptDifference] = []
+  /// What others have changed meanwhile. None of our affair, and told so that nobody takes it for that.
+  public private(set) var others: [ReceiptDifference] = []
+  /// Requests of ptrace(2) and writes into processes that reading has made; nil where it was no mere reading.
+  public internal(set) var touches: Int?
   /// Stops of single threads, and calls, that were compared from begin to end.
   public internal(set) var stops = 0
   public internal(set) var calls = 0
@@ -82,6 +89,10 @@ public final class Receipt {
   func differ(_ thread: pid_t, _ what: String, _ before: String, _ after: String, _ cause: ReceiptDifference.Cause = .ulpsh) {
     guard before != after, differences.count < Receipt.limit else { return }
     let found = ReceiptDifference(thread: thread, what: what, before: before, after: after, cause: cause)
+    if cause == .others {
+      if others.count < Receipt.limit, !others.contains(found) { others.append(found) }
+      return
+    }
     if !differences.contains(found) { differences.append(found) }
   }
 
@@ -105,15 +116,18 @@ public final class Receipt {
     worldStops += 1
     let told = differences.count
     defer { if memory.isOver { takeBack(since: told) } }
-    let after = ProcessShot(memory.thread)
-    let cause: ReceiptDifference.Cause = calledInWorldStop ? .callee : .ulpsh
+    compare(before, ProcessShot(memory.thread), calledInWorldStop ? .callee : .ulpsh)
+  }
+
+  /// Everything of two moments. New mappings are expected where anybody but us ran.
+  func compare(_ before: ProcessShot, _ after: ProcessShot, _ cause: ReceiptDifference.Cause) {
     func differ(_ what: String, _ before: String, _ after: String) { self.differ(0, what, before, after, cause) }
     for (name, value) in before.facts { differ(name, value, after.facts.first { $0.name == name }?.value ?? "none") }
     let gone = before.mappings.filter { !after.mappings.contains($0) }
     let new = after.mappings.filter { !before.mappings.contains($0) }
     for mapping in gone { differ("mapping", mapping.description, "gone or changed") }
     // What a callee loads is expected, unless it is both writable and executable.
-    for mapping in new where !calledInWorldStop || mapping.permissions.hasPrefix("rwx") { differ("mapping", "none", mapping.description) }
+    for mapping in new where cause == .ulpsh || mapping.permissions.hasPrefix("rwx") { differ("mapping", "none", mapping.description) }
     for (number, target) in before.descriptors { differ("descriptor \(number)", target, after.descriptors[number] ?? "closed") }
     for (number, target) in after.descriptors where before.descriptors[number] == nil { differ("descriptor \(number)", "closed", target) }
   }

@@ -9,7 +9,12 @@ struct ReceiptAttribution {
     self.call = call
     before = call.process
     self.after = after
-    made = Set(call.entries.lazy.filter(\.succeeded).map(\.number))
+    made = Set(call.entries.lazy.filter { $0.succeeded && !ReceiptAttribution.isQuestion($0) }.map(\.number))
+  }
+
+  /// sigaction(2) and prlimit(2) without a new value.
+  private static func isQuestion(_ entry: CallReceipt.Entry) -> Bool {
+    entry.number == 13 && entry.arguments[1] == 0 || entry.number == 302 && entry.arguments[2] == 0
   }
 
   /// System calls (x86-64) by what they change.
@@ -24,8 +29,8 @@ struct ReceiptAttribution {
 
   func tell(_ receipt: Receipt) {
     for (name, value) in before.facts {
-      guard let causes = ReceiptAttribution.causes[name], !causes.isDisjoint(with: made) else { continue }
-      receipt.differ(0, name, value, after.facts.first { $0.name == name }?.value ?? "none", .callee)
+      let isOurs = ReceiptAttribution.causes[name].map { !$0.isDisjoint(with: made) } ?? false
+      receipt.differ(0, name, value, after.facts.first { $0.name == name }?.value ?? "none", isOurs ? .callee : .others)
     }
     tellDescriptors(receipt)
     tellMappings(receipt)
@@ -49,13 +54,13 @@ struct ReceiptAttribution {
     let closedRanges = made.contains(436)
     // Memory files that containers come in are made by one call and closed by the next.
     func isOurs(_ target: String) -> Bool { target.hasPrefix("/memfd:ulpsh-") }
-    for (number, target) in after.descriptors where before.descriptors[number] == nil && (opened.contains(number) || openedPairs) {
-      if isOurs(target) { continue }
-      receipt.differ(0, "descriptor \(number)", "closed", target, .callee)
+    for (number, target) in after.descriptors where before.descriptors[number] == nil && !isOurs(target) {
+      receipt.differ(0, "descriptor \(number)", "closed", target, opened.contains(number) || openedPairs ? .callee : .others)
     }
-    for (number, target) in before.descriptors where closedRanges || closed.contains(number) {
+    for (number, target) in before.descriptors {
       if isOurs(target), after.descriptors[number] == nil { continue }
-      receipt.differ(0, "descriptor \(number)", target, after.descriptors[number] ?? "closed", .callee)
+      let cause: ReceiptDifference.Cause = closedRanges || closed.contains(number) ? .callee : .others
+      receipt.differ(0, "descriptor \(number)", target, after.descriptors[number] ?? "closed", cause)
     }
   }
 
@@ -91,11 +96,19 @@ struct ReceiptAttribution {
 
   // MARK: - What nobody sees from outside
 
+  /// The runtime takes back what the callee has set (guest.c).
+  private func isRuntimes(_ entry: CallReceipt.Entry) -> Bool {
+    let home = before.mappings.first { $0.range.contains(entry.place) }?.path ?? ""
+    return home.split(separator: "/").last?.hasPrefix("libpulp.so") == true
+  }
+
   private func tellUnseen(_ receipt: Receipt) {
-    for entry in call.entries where entry.succeeded {
+    if call.entries.last(where: { $0.succeeded && $0.number == 131 && $0.arguments[0] != 0 }).map(isRuntimes) == false {
+      receipt.differ(call.tid, "alternate stack", "as it was", "set by sigaltstack", .callee)
+    }
+    for entry in call.entries where entry.succeeded && !isRuntimes(entry) {
       let words = entry.arguments
       switch entry.number {
-      case 131 where words[0] != 0: receipt.differ(call.tid, "alternate stack", "as it was", "set by sigaltstack", .callee)
       case 37, 38: receipt.differ(0, "interval timer", "as it was", entry.number == 37 ? "set by alarm" : "set by setitimer", .callee)
       case 13 where words[1] != 0:
         receipt.differ(0, "action of signal \(words[0])", "as it was", "set by sigaction", .callee)

@@ -10,6 +10,8 @@ final class CallReceipt {
     let number: UInt64
     let arguments: [UInt64]
     let result: Int64
+    /// Where the call was made.
+    let place: UInt64
     var succeeded: Bool { !(-4095..<0).contains(result) }
   }
 
@@ -46,7 +48,7 @@ final class CallReceipt {
       pending = (call.number, [words.0, words.1, words.2, words.3, words.4, words.5])
     } else if call.is_exit != 0, let begun = pending {
       pending = nil
-      if entries.count < 100_000 { entries.append(Entry(number: begun.number, arguments: begun.arguments, result: call.result)) }
+      if entries.count < 100_000 { entries.append(Entry(number: begun.number, arguments: begun.arguments, result: call.result, place: call.instruction_pointer)) }
     }
   }
 }

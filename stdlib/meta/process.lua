@@ -56,6 +56,19 @@ function Process:symbol(name, library) end
 --- @return {library: string, offset: integer, symbol: string?, address: integer}?
 function Process:describe(address) end
 
+--- Begins a receipt of something that only reads, if receipts are on: see `core.set_receipts`.
+--- @return ulp.Observation?
+function Process:observe() end
+
+--- A process as it was when `observe` was called.
+--- @class ulp.Observation
+local Observation = {}
+
+--- What differs now. `touches` counts what this program has done meanwhile with which a process can be changed; if that is 0,
+--- all differences are in `others`.
+--- @return table receipt `stops world_stops calls carriers_met touches differences others`
+function Observation:finish() end
+
 --- Forgets what was learnt of mappings and libraries; the next question reads anew.
 function Process:refresh() end
 

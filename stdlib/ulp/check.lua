@@ -87,17 +87,30 @@ local function check_one(p, container)
   return result
 end
 
+--- The same with a receipt, if receipts are on.
+local function check_observed(p, container)
+  local observation = p:observe()
+  local result = check_one(p, container)
+  if not observation then return result end
+  result.receipt = observation:finish()
+  return transition.insist_on_same(result)
+end
+
 --- Tells whether a patch is in force: by the runtime's journal, and by the entry bytes of every function it replaces. Stops
---- nothing.
+--- nothing; with `receipt = true`, `result.receipt` proves it.
 ---
 ---     ulp.check(p, "fix.so").applied
 ---
 --- @param p ulp.Process|integer|(ulp.Process|integer)[]
 --- @param container string|ulp.Container
---- @return {applied: boolean, state: string, code: string?} result
-function M.check(p, container)
+--- @param options? {receipt: boolean?}
+--- @return {applied: boolean, state: string, code: string?, receipt: table?} result
+function M.check(p, container, options)
+  local wanted = transition.options(options, {receipt = true}).receipt
   local handle = plans.container(container)
-  return transition.each(p, function(process) return check_one(process, handle) end)
+  return transition.each(p, function(process)
+    return transition.with_receipts(wanted, check_observed, process, handle)
+  end)
 end
 
 return M

@@ -21,7 +21,8 @@ local err = require "ulp.error"
 --- @field deliver? "path"|"memfd" how the process comes by the containers: it opens their paths (default), or they are put into
 ---   sealed memory files of it, for a process that cannot open the paths
 --- @field root? string put before the path that the process opens: where it sees our root directory
---- @field receipt? boolean compare the process before and after; `result.receipt` says what differs
+--- @field receipt? boolean compare the process before and after; `result.receipt` says what differs: `differences` what ulpsh or the
+---   patch's code has changed, `others` what somebody else has meanwhile
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
 --- @field ownership? "ignore"|"warn"|"refuse" what to do about containers that somebody other than root and this user can change
 ---   or replace, as owners and permissions of file and directories tell; as root `warn`, else `ignore`
@@ -52,11 +53,12 @@ local function check_choice(name, value)
 end
 
 --- @param options ulp.ChangeOptions?
+--- @param names? table<string, boolean> the options that there are, if not those of a change
 --- @return ulp.ChangeOptions
-function M.options(options)
+function M.options(options, names)
   options = options or {}
   for name in pairs(options) do
-    if not option_names[name] then err.raise("usage", ("there is no option '%s'"):format(tostring(name))) end
+    if not (names or option_names)[name] then err.raise("usage", ("there is no option '%s'"):format(tostring(name))) end
   end
   local timeout = options.timeout
   if timeout ~= nil and (type(timeout) ~= "number" or timeout < 0 or timeout ~= timeout) then
@@ -279,7 +281,9 @@ end
 
 --- Raises `receipt.differs` for a receipt with a difference that only ulpsh can have caused. What the called code changed
 --- (a constructor, a destructor) is told in the result and is no error.
-local function insist_on_same(result)
+--- @param result table
+--- @return table result
+function M.insist_on_same(result)
   for _, difference in ipairs(result.receipt and result.receipt.differences or {}) do
     if difference.cause == "ulpsh" then
       local message = ("process %d: %s was %s, is %s"):format(result.pid, difference.what, difference.before, difference.after)
@@ -344,7 +348,7 @@ function M.run(p, make_plan, options)
   while true do
     tries = tries + 1
     local done, result = M.with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline, kept)
-    if done then return insist_on_same(result) end
+    if done then return M.insist_on_same(result) end
     local is_late = core.clock() >= deadline
     local what = err.is(result) and (fate(p, result.code) or is_late and result.code == "process.gone" and "gone")
     if what == "exec" then

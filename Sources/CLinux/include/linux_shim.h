@@ -67,6 +67,8 @@ struct ul_system_call {
   int64_t result;                /* valid at an exit */
 };
 long ul_get_system_call(pid_t tid, struct ul_system_call *call);
+/* How many requests of ptrace(2) and writes into other processes' memory this program has made: what only reads makes none. */
+uint64_t ul_touches(void);
 /* Whether receipts are wanted: off unless switched on. */
 int ul_receipts(void);
 void ul_set_receipts(int on);

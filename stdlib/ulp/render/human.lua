@@ -45,18 +45,23 @@ local function timing(result)
   return #parts > 0 and " (" .. table.concat(parts, ", ") .. ")" or ""
 end
 
+local culprits = {callee = "the called code", ulpsh = "ulpsh", others = "the program itself or somebody else"}
+
 --- What a receipt has found, a line for each difference.
 --- @param receipt table?
 --- @param lines string[]
 function M.receipt_lines(receipt, lines)
   if not receipt then return end
-  lines[#lines + 1] = ("  receipt: %d stops, %d world-stops, %d calls compared, %s"):format(
-    receipt.stops, receipt.world_stops, receipt.calls,
-    #receipt.differences == 0 and "no difference" or #receipt.differences .. " differences")
-  for _, difference in ipairs(receipt.differences) do
-    lines[#lines + 1] = ("  receipt: %s%s: was %s, is %s, by %s"):format(
-      difference.thread and ("thread %d: "):format(difference.thread) or "", clean(difference.what), clean(difference.before),
-      clean(difference.after), difference.cause == "callee" and "the called code" or "ulpsh")
+  local seen = receipt.touches and ("%d stops, calls and writes"):format(receipt.touches)
+    or ("%d stops, %d world-stops, %d calls compared"):format(receipt.stops, receipt.world_stops, receipt.calls)
+  lines[#lines + 1] = ("  receipt: %s, %s"):format(
+    seen, #receipt.differences == 0 and "no difference" or #receipt.differences .. " differences")
+  for _, list in ipairs {receipt.differences, receipt.others or {}} do
+    for _, difference in ipairs(list) do
+      lines[#lines + 1] = ("  receipt: %s%s: was %s, is %s, by %s"):format(
+        difference.thread and ("thread %d: "):format(difference.thread) or "", clean(difference.what), clean(difference.before),
+        clean(difference.after), culprits[difference.cause] or "?")
+    end
   end
 end
 
