@@ -55,6 +55,18 @@ serves(two, 12)
 ulpsh(4, "trigger", "-p", stem .. "three", fix)
 ulpsh(4, "trigger", "-p", stem .. "*", "-u", "4294967294", fix)
 
+-- Globs mean what fnmatch(3) makes of them.
+local matches = require "ulp.attach".matches
+for glob, names in pairs {
+  ["a?c"] = {"abc", "ac"}, ["[a-c]x"] = {"bx", "dx"}, ["[!a-c]x"] = {"dx", "bx"}, ["[^a]"] = {"b", "a"}, ["[]]"] = {"]", "["},
+  ["[!]]"] = {"x", "]"}, ["[[:digit:]_]*"] = {"_1", "a1"}, ["[![:alpha:]]"] = {"1", "z"}, ["\\*"] = {"*", "a"}, ["[a-]"] = {"-", "b"},
+  ["[a\\-z]"] = {"-", "b"}, ["[+--]"] = {",", "x"}, ["[\\]]"] = {"]", "\\"}, ["%a."] = {"%a.", "bb"}, ["[a"] = {"[a", "a"},
+  ["*"] = {"", nil}, [""] = {"", "a"}, ["x.*y"] = {"x.ay", "xay"},
+} do
+  t.ok(matches(glob, names[1]), ("%s matches %s"):format(glob, names[1]))
+  t.ok(not names[2] or not matches(glob, names[2]), ("%s does not match %s"):format(glob, names[2]))
+end
+
 -- By units and containers, in groups as systemd and engines name them.
 local function hierarchy()
   local v1

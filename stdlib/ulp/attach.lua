@@ -65,28 +65,59 @@ function members:where(name)
   return found
 end
 
---- A glob's `[...]` from its inside, as a Lua character class.
-local function class(inside)
-  local negated, letters = inside:match "^([!^]?)(.*)$"
-  return "[" .. (negated ~= "" and "^" or "") .. letters:gsub("[%%%]%^]", "%%%0") .. "]"
+local classes = {
+  alpha = "%a", digit = "%d", alnum = "%w", upper = "%u", lower = "%l", space = "%s", punct = "%p", xdigit = "%x", cntrl = "%c",
+  blank = " \t", graph = "%g", print = "%g ",
+}
+
+local function literal(letter) return (letter:gsub("%W", "%%%0")) end
+
+--- A range of a bracket. Lua knows ranges of letters and digits alone for certain.
+local function range(first, last)
+  if first:match "%w" and last:match "%w" then return first .. "-" .. last end
+  local parts = {}
+  for byte = first:byte(), last:byte() do parts[#parts + 1] = literal(string.char(byte)) end
+  return table.concat(parts)
 end
 
---- Whether a whole name matches a glob: `*`, `?`, `[a-z]`, `[!a-z]`.
+--- A glob's `[...]` as a Lua character class, and the place behind it; nil if nothing closes it.
+local function bracket(glob, at)
+  local negated = glob:match("^[!^]", at + 1)
+  local parts, start = {negated and "[^" or "["}, at + (negated and 2 or 1)
+  at = start
+  while at == start or glob:sub(at, at) ~= "]" do
+    local class, behind = glob:match("^%[:(%l+):%]()", at)
+    local letter, after_letter = glob:match("^\\?(.)()", at)
+    if not letter then return nil end
+    local last, after_last = glob:match("^%-\\?([^%]])()", after_letter)
+    if classes[class] then
+      parts[#parts + 1], at = classes[class], behind
+    elseif last then
+      parts[#parts + 1], at = range(letter, last), after_last
+    else
+      parts[#parts + 1], at = literal(letter), after_letter
+    end
+  end
+  return #parts > 1 and table.concat(parts) .. "]" or nil, at + 1
+end
+
+--- Whether a whole name matches a glob, as fnmatch(3) has it: `*`, `?`, `[a-z]`, `[!a-z]`, `[[:digit:]]`, and `\` before what
+--- means itself.
 --- @param glob string
 --- @param name string
 --- @return boolean
 function M.matches(glob, name)
   local parts, at = {}, 1
   while at <= #glob do
-    local letter = glob:sub(at, at)
-    local inside = letter == "[" and glob:match("^%[([!^]?.[^%]]*)%]", at)
-    if inside then
-      parts[#parts + 1] = class(inside)
-      at = at + #inside + 1
-    else
-      parts[#parts + 1] = letter == "*" and ".*" or letter == "?" and "." or letter:gsub("%W", "%%%0")
+    local letter, class, behind = glob:sub(at, at), nil, nil
+    if letter == "[" then class, behind = bracket(glob, at) end
+    if letter == "\\" and at < #glob then
+      at = at + 1
+      letter = glob:sub(at, at)
+      class = literal(letter)
     end
-    at = at + 1
+    parts[#parts + 1] = class or letter == "*" and ".*" or letter == "?" and "." or literal(letter)
+    at = behind or at + 1
   end
   return name:match("^" .. table.concat(parts) .. "$") ~= nil
 end
