@@ -8,6 +8,7 @@ enum WorkerModule {
   static func install(in state: LuaState, core: LuaModule) {
     state.define(Worker.self, "ulp.Worker") { worker in
       worker.property("pid") { Int64($0.pid) }
+      worker.property("ended") { $0.hasEnded }
       // What the body returned and wrote; nothing if the worker did not come to its end.
       worker.method("finish") { worker, _ -> LuaResults in
         guard let (status, output) = worker.finish() else { return .values(LuaNil()) }
@@ -53,6 +54,13 @@ final class Worker {
     guard !isCollected else { return }
     kill(pid, SIGKILL)
     _ = collect()
+  }
+
+  /// Its status is there to be collected, or was.
+  var hasEnded: Bool {
+    if isCollected { return true }
+    var facts = siginfo_t()
+    return waitid(P_PID, id_t(pid), &facts, WEXITED | WNOHANG | WNOWAIT) != 0 || facts.si_signo != 0
   }
 
   /// Waits for the end.

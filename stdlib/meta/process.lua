@@ -152,6 +152,7 @@ function Child:close() end
 --- A copy of this program that does a part of its work. See `core.worker`.
 --- @class ulp.Worker
 --- @field pid integer
+--- @field ended boolean whether it has ended
 local Worker = {}
 
 --- Waits for the worker's end.

@@ -350,7 +350,7 @@ function M.each(processes, out, body, divides)
         local handle = core.attach(entry)
         local process <close> = handle
         if process then visit(process) end
-        if index % 128 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+        if index % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
       else
         visit(entry)
       end
@@ -365,7 +365,10 @@ function M.each(processes, out, body, divides)
   visit_all(1, own)
   if own < #processes then
     local status, output
-    if worker then status, output = worker:finish() end
+    if worker then
+      while not worker.ended do core.sleep(0.002) end -- in slices, so that a Ctrl-C takes effect
+      status, output = worker:finish()
+    end
     if status then
       io.stdout:write(output)
       out.worst = math.max(out.worst, status % 16)

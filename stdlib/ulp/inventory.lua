@@ -114,7 +114,7 @@ function M.patches(p)
       local one <close> = handle
       local done, entry = pcall(M.patches, one)
       if done then all[#all + 1] = entry end
-      if #all % 128 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
+      if #all % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
     end
     return all
   end
