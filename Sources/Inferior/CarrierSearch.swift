@@ -161,7 +161,7 @@ struct CarrierSearch {
   /// The frame is written below the stack pointer: there must be memory.
   private func roomReason(_ tid: pid_t, _ registers: Registers) -> String? {
     guard let stack = process.map.mapping(containing: registers.stackPointer) ?? refreshedStack(registers) else {
-      return "its stack pointer points nowhere"
+      return process.map.failure?.message ?? "its stack pointer points nowhere"
     }
     guard stack.isWritable else { return "its stack is not writable" }
     if !process.isOnOwnStack(tid, registers) {

@@ -23,13 +23,20 @@ public struct Mapping: Sendable {
 /// The mappings of a process at one moment, in ascending order.
 public struct MemoryMap: Sendable {
   public let mappings: [Mapping]
+  /// Why nothing could be read, unless the process has gone: a map that is empty for want of descriptors says nothing.
+  public let failure: CodedError?
 
-  /// Reads /proc/PID/maps; empty when the process has gone.
+  /// Reads /proc/PID/maps; empty when the process has gone, or for what `failure` says.
   public init(of pid: pid_t) {
-    self.init(text: ProcFile.read("/proc/\(pid)/maps") ?? [])
+    do throws(CodedError) {
+      self.init(text: try ProcFile.read("/proc/\(pid)/maps", of: pid, to: "read the mappings of", limit: 16 << 20))
+    } catch {
+      self.init(text: [], failure: error.code == .processGone ? nil : error)
+    }
   }
 
-  init(text: [UInt8]) {
+  init(text: [UInt8], failure: CodedError? = nil) {
+    self.failure = failure
     var mappings: [Mapping] = []
     mappings.reserveCapacity(64)
     var line = MapLine(text)

@@ -141,7 +141,14 @@ public final class TargetProcess {
   public var map: MemoryMap {
     if let cachedMap { return cachedMap }
     let map = MemoryMap(of: memory.thread)
-    cachedMap = map
+    if map.failure == nil { cachedMap = map }
+    return map
+  }
+
+  /// The same for those who take what is not in it for not mapped. Fails with `process.permission` when it cannot be read.
+  public func readableMap() throws(CodedError) -> MemoryMap {
+    let map = self.map
+    if let failure = map.failure { throw failure }
     return map
   }
 
@@ -152,7 +159,7 @@ public final class TargetProcess {
     while true {
       do {
         let reader = LinkMapReader(pid: pid, thread: memory.thread, memory: memory, executable: executable)
-        let (libraries, debug) = try reader.read(map: map)
+        let (libraries, debug) = try reader.read(map: readableMap())
         cachedLibraries = libraries
         areAllLibraries = true
         loaderDebug = debug

@@ -280,7 +280,7 @@ public final class PatchOperation {
           .containerChanged, "process \(process.pid) \(text) \(printable(apply.path)) that was checked",
           data: ["pid": .integer(Int64(process.pid)), "path": .text(apply.path)])
       }
-      guard let home = process.map.mapping(containing: patch.container.lowerBound), let identity,
+      guard let home = try process.readableMap().mapping(containing: patch.container.lowerBound), let identity,
         home.shows(identity, at: process.visiblePath(apply.targetPath))
       else { throw changed("loaded another file than") }
       // A constructor may have taken code away that calls are to reach.

@@ -105,7 +105,7 @@ enum ProcessModule {
     process.property("maps") { handle in
       let target = try handle.open()
       target.refresh()
-      return target.map.mappings.map(record)
+      return try target.readableMap().mappings.map(record)
     }
     process.property("libs") { handle in try libraries(handle.open()) }
   }

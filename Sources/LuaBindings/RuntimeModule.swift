@@ -282,7 +282,7 @@ enum RuntimeModule {
       return address
     }
     let address = try arguments.address(1)
-    guard target.map.mapping(containing: address)?.isExecutable == true else {
+    guard try target.readableMap().mapping(containing: address)?.isExecutable == true else {
       throw CodedError(
         .callUnknownFunction, "\(hex(address)) is not code of process \(target.pid)",
         data: ["pid": .integer(Int64(target.pid)), "address": .integer(Int64(bitPattern: address))])

@@ -32,7 +32,7 @@ extension CodedError {
     let state = ThreadList.state(of: tid, in: pid).map { String(UnicodeScalar($0)) } ?? "?"
     return CodedError(
       .processUnstoppable, "thread \(tid) of process \(pid) did not stop in time (state \(state)); all threads were let go",
-      data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "state": .text(state)])
+      data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "thread_state": .text(state)])
   }
 
   /// Why PTRACE_SEIZE said EPERM or ESRCH: told apart by /proc/PID/status.

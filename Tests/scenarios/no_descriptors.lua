@@ -1,5 +1,6 @@
--- timeout: 30
--- Without a descriptor to spare the list of threads cannot be read: that is no licence to switch under running threads.
+-- timeout: 60
+-- Without a descriptor to spare neither threads nor mappings of a process can be read: that is no licence to switch under running
+-- threads, and does not mean that nothing is loaded.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
@@ -9,16 +10,34 @@ local p <close> = assert(ulp.attach(c.pid))
 local runtime = assert(p:runtime())
 local staged <close> = runtime:stage(assert(ulp.plan(p, fix)))
 
+-- The first look at the libraries forgets what was read before, and so gives descriptors back.
+local function libs() return p.libs end
+local attempts = {
+  {"switch", function() return p:switch(staged) end}, {"first look", libs, whatever = true}, {"libs", libs},
+  {"maps", function() return p.maps end}, {"plan", function() return assert(ulp.plan(p, fix)) end},
+}
 local hoard = {}
-repeat
-  local file = io.open("/dev/null")
-  hoard[#hoard + 1] = file
-until not file
-local done, result = pcall(p.switch, p, staged)
+for _, attempt in ipairs(attempts) do
+  repeat
+    local file = io.open("/dev/null")
+    hoard[#hoard + 1] = file
+  until not file
+  attempt.result = table.pack(pcall(attempt[2]))
+end
 for _, file in ipairs(hoard) do file:close() end
-
-t.ok(not done and result.code == "process.permission", "no switch without a list of threads")
-t.ok(tostring(result.message):find "open files", "the message says what is missing")
 t.sleep(0.05)
 t.eq(t.states(c.pid):find "[tT]", nil, "threads left stopped")
 t.ok(p:switch(staged).switched, "the switch, with descriptors")
+runtime:settle(staged)
+
+for _, attempt in ipairs(attempts) do
+  local name, went, said = attempt[1], table.unpack(attempt.result)
+  if not attempt.whatever then
+    local code = name == "plan" and "file.unreadable" or "process.permission"
+    t.ok(not went and said.code == code, name .. " is refused: " .. tostring(said))
+    t.ok(tostring(said.message):find "open files", name .. " says what is missing: " .. tostring(said))
+  end
+end
+t.ok(p.libs["libmix.so.0"] and #p.maps > 10, "with descriptors again all is there")
+t.state(ulp.revert(p, fix), "done")
+t.unharmed(c.pid)

@@ -328,7 +328,7 @@ local function fate(p, code)
   for look = 1, signs_of_the_end[code] and 100 or 1 do
     if not p.alive then return "gone" end
     if p.replaced then return "exec" end
-    if look > 10 and not is_in_between(p) then break end
+    if look > 10 and code ~= "process.gone" and not is_in_between(p) then break end
     if signs_of_the_end[code] then core.sleep(0.002) end
   end
 end
@@ -409,8 +409,9 @@ function M.each(target, one)
     if not done then
       -- Ctrl-C is meant for the whole list.
       if not err.is(result) or err.is(result, "script.interrupted") then error(result, 0) end
-      local failure = {state = "failed", pid = p and p.pid or member}
+      local failure = {}
       for name, value in next, result do failure[name] = value end
+      failure.state, failure.pid = "failed", p and p.pid or member
       result = failure
     end
     results[index] = result

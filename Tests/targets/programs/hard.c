@@ -2,15 +2,19 @@
  *
  * usage: hard MODE...
  * seccomp-strict|seccomp-exec|seccomp-open|seccomp-memfd|seccomp-trap|files|mdwe|dumpable|locked|space|size|procs|fresh|nobody|
- * none: each is set up before "ready". allowed: a filter that ends the process for every call but those that it and a patch
- * need; lacks-CALL: without CALL; fresh-allowed: before anything was allocated. nobody: a process of root that became another
- * user's. On stdin: "tell" answers with the number, "trap" with how often a call was trapped. In strict mode nothing but
- * read and write is left, so the number is told once. */
+ * full|vfork|none: each is set up before "ready". allowed: a filter that ends the process for every call but those that it
+ * and a patch need; lacks-CALL: without CALL; fresh-allowed: before anything was allocated. nobody: a process of root that
+ * became another user's. files, full: it may open none, it has no descriptor left. vfork: a thread waits in vfork(2), where the
+ * kernel does not let it be stopped, until "free"; vfork-main: the only thread does, until a line comes.
+ * On stdin: "tell" answers with the number, "trap" with how often a call was trapped, "free" gives a descriptor back and ends
+ * the vfork. In strict mode nothing but read and write is left, so the number is told once. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -20,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int dozen(void);
@@ -103,8 +108,50 @@ static int limit(int what, rlim_t most) {
   return setrlimit(what, &both);
 }
 
+static int spare = -1;              /* the last descriptor that there was */
+static volatile pid_t vfork_child; /* it runs in this very memory */
+
+static int fill_descriptors(void) {
+  if (limit(RLIMIT_NOFILE, 64)) return 1;
+  for (int next; (next = open("/dev/null", O_RDONLY)) >= 0;) spare = next;
+  return errno != EMFILE;
+}
+
+static void *wait_in_vfork(void *unused) {
+  pid_t child = vfork();
+  if (child == 0) {
+    vfork_child = getpid();
+    for (;;) pause();
+  }
+  waitpid(child, NULL, 0);
+  return unused;
+}
+
+static int vfork_thread(void) {
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, wait_in_vfork, NULL)) return 1;
+  while (!vfork_child) usleep(1000);
+  return 0;
+}
+
+static int vfork_main(void) {
+  static const char said[] = "waiting\n";
+  char line[64];
+  pid_t child = vfork();
+  if (child == 0) _exit(write(1, said, sizeof said - 1) < 0 || read(0, line, sizeof line) <= 0);
+  return waitpid(child, NULL, 0) != child;
+}
+
+static void give_free(void) {
+  if (spare >= 0) close(spare);
+  if (vfork_child) kill(vfork_child, SIGKILL);
+}
+
 static int set_up(const char *mode) {
   if (strcmp(mode, "none") == 0) return 0;
+  if (strcmp(mode, "full") == 0) return fill_descriptors();
+  if (strcmp(mode, "vfork") == 0) return vfork_thread();
+  if (strcmp(mode, "vfork-main") == 0) return vfork_main();
   if (strcmp(mode, "fresh") == 0) return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (strcmp(mode, "seccomp-exec") == 0) return forbid_exec();
   if (strcmp(mode, "seccomp-open") == 0) return forbid_open();
@@ -140,6 +187,7 @@ int main(int argc, char **argv) {
   }
   puts("ready");
   while (read(0, word, sizeof word) > 0) {
+    if (strncmp(word, "free", 4) == 0) give_free();
     if (strncmp(word, "trap", 4) == 0) {
       syscall(SYS_getpriority, PRIO_PROCESS, 0);
       printf("trapped=%d.\n", (int)trapped);
