@@ -40,9 +40,9 @@ return {
     cli.selection_options(parser)
   end,
   run = function(options, out)
-    local ulp = require "ulp"
+    local ulp, known = require "ulp", {}
     return cli.each(cli.processes(options, out, {runtime = true}), out, function(process)
-      local entry = record_of(ulp.patches(process))
+      local entry = record_of(ulp.patches(process, known))
       out:note("patches", entry, text_of(entry))
     end)
   end,

@@ -91,11 +91,16 @@ end
 --- The process may see it below another root directory than we do.
 --- @param p ulp.Process
 --- @param patch table
+--- @param known? table<string, string[]> labels by patch id, found in this run: thousands of processes have the same patch
 --- @return string[]
-function M.labels_of(p, patch)
+function M.labels_of(p, patch, known)
+  if known and known[patch.id] then return known[patch.id] end
   local seen = patch.path and ("/proc/%d/root%s"):format(p.pid, patch.path)
   local container = seen and (core.container(seen) or core.container(patch.path))
-  return container and container.id == patch.id and container.labels or {}
+  if not container or container.id ~= patch.id then return {} end
+  local labels = container.labels
+  if known then known[patch.id] = labels end
+  return labels
 end
 
 --- The live patches in force in a process, newest first, with `pid`, `comm` and `universe` beside them, and where they are
@@ -105,14 +110,16 @@ end
 ---
 --- Without a process: a list of that for every process that has the runtime.
 --- @param p? ulp.Process|integer
+--- @param known? table<string, string[]> see `labels_of`
 --- @return {id: string, target: string, path: string, state: string, lost: string?, time: integer, units: table,
 ---   labels: string[]}[]
-function M.patches(p)
+function M.patches(p, known)
   if p == nil then
     local all = {}
+    known = known or {}
     for handle in M.processes{runtime = true} do
       local one <close> = handle
-      local done, entry = pcall(M.patches, one)
+      local done, entry = pcall(M.patches, one, known)
       if done then all[#all + 1] = entry end
       if #all % 64 == 0 then collectgarbage() end -- what refers to a closed handle keeps its descriptors
     end
@@ -128,7 +135,7 @@ function M.patches(p)
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then
-      patch.labels = M.labels_of(p, patch)
+      patch.labels = M.labels_of(p, patch, known)
       entry[#entry + 1] = patch
     end
   end

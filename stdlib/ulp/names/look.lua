@@ -15,6 +15,9 @@ local threading_option = {long = "disable-threading", help = "accepted and ignor
 --- The name that the tool has for an object: that of the program for its executable, else the path it was loaded from.
 local function name_of(p, object) return object.main and p.comm or object.path end
 
+--- The labels that were found, by patch id.
+local known_labels = {}
+
 --- Whether builds of libraries are prepared, by build ID: thousands of processes map the same few files.
 local prepared = {}
 
@@ -35,7 +38,7 @@ local function objects_of(p, patches, version)
     local entry = {name = name_of(p, object), build_id = object.build_id, patches = {}}
     for _, patch in ipairs(patches) do
       if patch.applied and (patch.target == object.name or object.main and patch.target == object.path:match "[^/]*$") then
-        patch.labels = require "ulp.inventory".labels_of(p, patch)
+        patch.labels = require "ulp.inventory".labels_of(p, patch, known_labels)
         entry.patches[#entry.patches + 1] = patch
       end
     end
