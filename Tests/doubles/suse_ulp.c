@@ -158,6 +158,11 @@ int main(int count, char **arguments) {
   struct target target = {.pid = atoi(arguments[i + 1])};
   setvbuf(stdout, NULL, _IOLBF, 0);
   unsigned error = discover(&target);
+  /* Threads that load and unload go on meanwhile: that tool warns and gives up; of many runs none is worth anything then. */
+  for (int tries = 0; options.count > 1 && tries < 200 && (error == ENOPHDR || error == ENOLINKMAP); tries++) {
+    target = (struct target){.pid = target.pid};
+    error = discover(&target);
+  }
   if (!error) error = command(&target, arguments[i], arguments + i + 2);
   printf("result=%u %s\n", error, error_name(error));
   return (int)(error & 0xff);
