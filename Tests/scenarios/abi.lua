@@ -33,6 +33,7 @@ local function check_list(section, count)
   for _, row in ipairs(section) do check_row(row[1], {reason = row.reason, table.unpack(row, 2)}) end
 end
 check_list(abi.checklist, 13)
+check_list(abi.shell, 6)
 check_list(abi.behaviour)
 check_list(abi.formats)
 check_list(abi.environment)

@@ -1,4 +1,4 @@
---- SUSE's interface row by row, and what proves each row for our runtime under SUSE's tool.
+--- SUSE's interface row by row, and what proves each row: mostly for our runtime under SUSE's tool.
 ---
 --- A proof is `FILE#WORDS`: a scenario, or a path under Tests, and words that stand in it. `reason` says why there is none; of
 --- an error number `ours` is the code by which ulpsh refuses the same, and `ours_proof` where that is provoked. The scenario
@@ -23,6 +23,16 @@ M.checklist = {
     "driven_queue#only the last instruction brings it into force"},
   {"the list of patches, and seven bytes behind each string", "driven_records#seven bytes behind the NUL"},
   {"lib_name is the basename of the target", "driven_records#the basename of the target", "driven_records#the program's name"},
+}
+
+--- The checklist for ulpsh on SUSE's runtime.
+M.shell = {
+  {"the metadata with the container's path", "suse_runtime#patches(p)[1].path", "doubles/suse_libpulp.c#path"},
+  {"all threads stopped, all registers saved, the vector unit's as well", "suse_kept#registers=0", "suse_kept#spoiled=0"},
+  {"the exact end of the call", "suse_runtime#runtime:enter", "suse_kept#handled="},
+  {"the queue is carried out before anybody goes on", "suse_killed#queued", "suse_runtime#runtime:queue()"},
+  {"death in between does not take the program along", "suse_killed#killed by nothing but its own hand"},
+  {"EAGAIN: release, wait, try again", "suse_busy#the runtime is usable"},
 }
 
 --- Every name that the runtime exports.
