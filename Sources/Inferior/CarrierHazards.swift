@@ -21,6 +21,11 @@ struct CarrierHazards {
     "posix_spawn", "posix_spawnp", "system", "popen",
   ]
 
+  /// Of these, where a thread may wait for long and hold nothing that others need: none to borrow, but no reason to wait for.
+  private static let waits: Set<String> = [
+    "in pthread_join", "in posix_spawn", "in posix_spawnp", "in system", "in popen", "in exit", "in pthread_exit",
+  ]
+
   /// Where threads wait in a sanitizer's runtime, which stands in for half of the C library beside its allocator: a frame in
   /// one of these says nothing about locks. What is called from there and allocates has a frame of its own.
   static let sanitizerWaits = [
@@ -117,5 +122,10 @@ struct CarrierHazards {
   func reason(at address: UInt64) -> String? {
     for (range, reason) in ranges where range.contains(address) { return reason }
     return nil
+  }
+
+  /// The same for a thread that is to stand still while others load: only what can hold their locks counts.
+  func lock(at address: UInt64) -> String? {
+    reason(at: address).flatMap { CarrierHazards.waits.contains($0) ? nil : $0 }
   }
 }

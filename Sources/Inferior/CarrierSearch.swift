@@ -102,7 +102,8 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
-    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(needs) }
+    // Without our runtime, nor a guest, a call has no other way back should its tool die.
+    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(site.stack.isEmpty ? needs.union(.signalReturn) : needs) }
     return nil
   }
 
@@ -180,30 +181,35 @@ struct CarrierSearch {
 
   private func stackReason(_ tid: pid_t, _ registers: Registers) -> String? {
     let trace = unwinder.unwind(tid, registers)
-    if let reason = lockReason(registers, trace) { return reason }
+    if let reason = reason(registers, trace, hazards.reason(at:)) { return reason }
     // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
     return trace.frames.dropFirst().contains(where: \.isActivation) ? "it is in a signal handler" : nil
   }
 
   /// Whether a thread is, or may be, in code that holds locks of the allocator or the loader.
   func lockReason(_ tid: pid_t, _ registers: Registers) -> String? {
-    lockReason(registers, unwinder.unwind(tid, registers))
+    // Most threads that are inside are in code that tells.
+    if let reason = hazards.lock(at: registers.programCounter) { return "it is \(reason)" }
+    var trace = unwinder.unwind(tid, registers)
+    // A deep recursion, of which the words alone would say too much.
+    if !trace.isComplete { trace = unwinder.unwind(tid, registers, limit: 1 << 14) }
+    return reason(registers, trace, hazards.lock(at:))
   }
 
-  private func lockReason(_ registers: Registers, _ trace: StackTrace) -> String? {
+  private func reason(_ registers: Registers, _ trace: StackTrace, _ hazard: (UInt64) -> String?) -> String? {
     // Without libdw there is not even a first frame.
-    if let reason = hazards.reason(at: registers.programCounter) { return "it is \(reason)" }
+    if let reason = hazard(registers.programCounter) { return "it is \(reason)" }
     for frame in trace.frames {
-      if let reason = hazards.reason(at: frame.lookupAddress) { return "it is \(reason)" }
+      if let reason = hazard(frame.lookupAddress) { return "it is \(reason)" }
     }
-    return trace.isComplete ? nil : scanReason(registers)
+    return trace.isComplete ? nil : scanReason(registers, hazard)
   }
 
   /// Without a complete unwind every word of the rest of the stack that could be a return address counts as one.
-  private func scanReason(_ registers: Registers) -> String? {
+  private func scanReason(_ registers: Registers, _ hazard: (UInt64) -> String?) -> String? {
     var reason: String?
     _ = process.memory.firstWord(from: registers.stackPointer) { word in
-      reason = hazards.reason(at: word)
+      reason = hazard(word)
       return reason != nil
     }
     return reason.map { "it may be \($0) (its stack cannot be unwound)" }

@@ -16,8 +16,11 @@ public final class LoadedLibrary {
   public let image: RemoteImage
   /// The file that is mapped; nil when that is not certain.
   public let file: MappedFile?
+  /// Address of its `struct link_map`, which is glibc's handle on it (dlopen(3), dlclose(3)).
+  public let handle: UInt64
 
-  init(path: String, bias: UInt64, dynamic: UInt64, isMain: Bool, image: RemoteImage, file: MappedFile?) {
+  init(path: String, bias: UInt64, dynamic: UInt64, isMain: Bool, image: RemoteImage, file: MappedFile?, handle: UInt64) {
+    self.handle = handle
     self.path = path
     self.bias = bias
     self.dynamic = dynamic
@@ -98,7 +101,7 @@ struct LinkMapReader {
       // The vDSO is mapped by the kernel and has no file.
       let isFile = isMain || !path.isEmpty && !path.hasPrefix("linux-vdso")
       let base = isFile ? map.imageBase(containing: isMain ? main.place : words[2]) : nil
-      entries.append(Entry(path: path, bias: words[0], dynamic: words[2], base: base))
+      entries.append(Entry(path: path, bias: words[0], dynamic: words[2], base: base, handle: node))
       node = words[3]
     }
     return (try libraries(entries, main.image, map), debug)
@@ -111,6 +114,7 @@ struct LinkMapReader {
     let dynamic: UInt64
     /// Where the file's first byte is mapped.
     let base: UInt64?
+    let handle: UInt64
   }
 
   private func libraries(_ entries: [Entry], _ main: RemoteImage, _ map: MemoryMap) throws(CodedError) -> [LoadedLibrary] {
@@ -134,7 +138,7 @@ struct LinkMapReader {
         image = try RemoteImage(memory, base: base, name: entry.path, head: head, file: file?.file)
       }
       libraries.append(
-        LoadedLibrary(path: entry.path, bias: entry.bias, dynamic: entry.dynamic, isMain: index == 0, image: image, file: file))
+        LoadedLibrary(path: entry.path, bias: entry.bias, dynamic: entry.dynamic, isMain: index == 0, image: image, file: file, handle: entry.handle))
     }
     return libraries
   }

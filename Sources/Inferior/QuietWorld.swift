@@ -27,15 +27,43 @@ extension TargetProcess {
     rehearse([])
   }
 
-  /// Fails with `carrier.none` when one of the stopped threads may hold a lock of the allocator or the loader: nobody would
-  /// release it while the world stands still.
-  public func checkNoneHolds(_ stopped: [(tid: pid_t, registers: Registers)]) throws(CodedError) {
+  /// Brings a stopped world to where nobody may hold a lock of the allocator or the loader: nobody would release it.
+  ///
+  /// Threads inside run on for some microseconds while those outside stand still, until each was caught outside. So nobody
+  /// new gets in, and what is waited for inside is held by somebody who runs: with any number of threads that do nothing but
+  /// allocate it takes the time in which each of them comes out once. Fails with `carrier.none` at the deadline.
+  public func quieten(_ session: inout TraceSession, until deadline: Deadline) throws(CodedError) {
     let search = try quietSearch()
-    for (tid, registers) in stopped {
-      guard let reason = search.lockReason(tid, registers) else { continue }
-      throw search.noCarrier([CarrierRefusal(tid: tid, reason: reason)])
+    var suspects = session.stoppedThreads
+    var window = TargetProcess.shortestRun
+    while true {
+      var inside: [CarrierRefusal] = []
+      var places: [(pid_t, UInt64, UInt64)] = []
+      for tid in suspects {
+        guard let registers = session.registers(of: tid), let reason = search.lockReason(tid, registers) else { continue }
+        inside.append(CarrierRefusal(tid: tid, reason: reason))
+        places.append((tid, registers.programCounter, registers.stackPointer))
+      }
+      if inside.isEmpty {
+        // Whoever was inside may have started threads.
+        let newcomers = try session.stopNewcomers(until: deadline)
+        if newcomers.isEmpty { return }
+        suspects = newcomers
+        continue
+      }
+      if deadline.hasPassed { throw search.noCarrier(inside) }
+      suspects = inside.map(\.tid)
+      try session.letRun(suspects, microseconds: window, until: Deadline(afterMicroseconds: 100_000))
+      let moved = places.contains { tid, pc, sp in
+        session.registers(of: tid).map { $0.programCounter != pc || $0.stackPointer != sp } ?? true
+      }
+      // Of another length each time: a loop must not be met at the same place again and again.
+      window = moved ? TargetProcess.shortestRun + UInt64.random(in: 0...20) : min(window * 2, TargetProcess.longestRun)
     }
   }
+
+  private static let shortestRun: UInt64 = 2
+  private static let longestRun: UInt64 = 2000
 
   /// One of the stopped threads that can be borrowed. Fails with `carrier.none`.
   public func chooseCarrier(

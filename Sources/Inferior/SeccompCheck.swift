@@ -22,6 +22,8 @@ public struct SeccompNeeds: OptionSet, Sendable {
   public static let memoryFile = SeccompNeeds(rawValue: 1)
   /// Keeping the carrier as it was from code of a container (runtime/guest.c).
   public static let guest = SeccompNeeds(rawValue: 2)
+  /// Returning from a bare call through a signal frame.
+  public static let signalReturn = SeccompNeeds(rawValue: 4)
 }
 
 /// Whether a stopped thread's seccomp filters let it do what loading a container needs (seccomp(2), BPF as in
@@ -61,6 +63,9 @@ struct SeccompCheck {
     Call(name: "rt_sigaction", number: 13, arguments: [11, 0, 0, 8, 0, 0]),
   ]
 
+  /// How a bare call returns should its tool die: without our runtime there is no other way.
+  static let signalReturn = Call(name: "rt_sigreturn", number: 15, arguments: [0, 0, 0, 0, 0, 0])
+
   /// 0: none, 1: strict mode, 2: filters (proc(5)).
   var mode: UInt64 {
     guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return 0 }
@@ -82,6 +87,7 @@ struct SeccompCheck {
     let filters = try readFilters(data)
     let needed = SeccompCheck.needed + firstAllocation()
       + (needs.contains(.memoryFile) ? SeccompCheck.memoryFile : []) + (needs.contains(.guest) ? SeccompCheck.guest : [])
+      + (needs.contains(.signalReturn) ? [SeccompCheck.signalReturn] : [])
     let forbidden = needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
     if !forbidden.isEmpty {
       throw CodedError(

@@ -13,6 +13,8 @@ extension TargetProcess {
     try checkTraceable()
     let site = try bareCallSite()
     var trace = try TraceSession(memory)
+    trace.errnoOffset = errnoOffset
+    trace.receipt?.errnoOffset = errnoOffset
     do {
       // No call of ours can be in progress here: there is no runtime to run it.
       let nowhere = CallSite(entry: 0, abandon: 0, text: 0..<0, stack: 0..<0, mailbox: 0)

@@ -172,11 +172,7 @@ enum RuntimeModule {
       try handle.open().setPatchable(try arguments.boolean(1))
     }
     runtime.method("forget", "ids") { handle, arguments in
-      let table = try arguments.table(1)
-      var ids: [[UInt8]] = []
-      for position in 1..<(table.count + 1) {
-        if let text = try table.string(at: position) { ids.append(try PatchModule.patchID(text).bytes) }
-      }
+      let ids = try ids(arguments)
       let runtime = try handle.open()
       return try runtime.forgetLost { ids.contains($0.id) }.map { found -> LuaRecord in
         var record = record(found.outcome, runtime.process)
@@ -190,6 +186,16 @@ enum RuntimeModule {
       let runtime = try handle.open()
       return record(try runtime.recover(timeout: timeout), runtime.process)
     }
+  }
+
+  /// The ids of a list that is the first argument.
+  static func ids(_ arguments: borrowing LuaArguments) throws(CodedError) -> [[UInt8]] {
+    let table = try arguments.table(1)
+    var ids: [[UInt8]] = []
+    for position in 1..<(table.count + 1) {
+      if let text = try table.string(at: position) { ids.append(try PatchModule.patchID(text).bytes) }
+    }
+    return ids
   }
 
   static func seccomp(_ fields: LuaFields) throws(CodedError) -> SeccompPolicy {
@@ -256,12 +262,10 @@ enum RuntimeModule {
     let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
     let thread = try options.integer("thread").map { pid_t(truncatingIfNeeded: $0) }
     func call(_ function: UInt64, _ values: [UInt64]) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
-      let hasRuntime = try target.libraries().contains { $0.name.hasPrefix("libpulp.so") }
-      return hasRuntime
-        ? try PulpRuntime(in: target).call(function, values, timeout: timeout, thread: thread) { receipt throws(CodedError) in
-          try insistOnSame(receipt, target.pid)
-        }
-        : try target.bareCall(function, values, until: Deadline(afterMicroseconds: timeout), only: thread)
+      guard let ours = try ownRuntime(of: target) else {
+        return try target.bareCall(function, values, until: Deadline(afterMicroseconds: timeout), only: thread)
+      }
+      return try ours.call(function, values, timeout: timeout, thread: thread) { receipt throws(CodedError) in try insistOnSame(receipt, target.pid) }
     }
     var address = function
     if case .bytes(let name) = arguments.value(1), try target.isIndirect(String(decoding: name, as: UTF8.self)) {
@@ -269,6 +273,15 @@ enum RuntimeModule {
     }
     let answer = try call(address, values)
     return .values(answer.value, microseconds(answer.nanoseconds), Int64(answer.carrier))
+  }
+
+  /// Nil where there is none, or SUSE's, which offers nothing for calls.
+  private static func ownRuntime(of target: TargetProcess) throws(CodedError) -> PulpRuntime? {
+    guard try target.libraries().contains(where: { $0.name.hasPrefix("libpulp.so") }) else { return nil }
+    do throws(CodedError) { return try PulpRuntime(in: target) } catch {
+      guard error.code == .runtimeForeign else { throw error }
+      return nil
+    }
   }
 
   private static func functionAddress(_ target: TargetProcess, _ arguments: borrowing LuaArguments) throws(CodedError) -> UInt64 {

@@ -136,6 +136,19 @@ private struct Homecoming {
   let registers: Registers
   let xstate: [UInt8]
   let mask: UInt64
+  /// It has seccomp filters.
+  let isFiltered: Bool
+  /// Where its errno is, and what it was.
+  let errno: (address: UInt64, value: Int32)?
+}
+
+extension Registers {
+  /// Number -1: no system call is made, and none restarted. A seccomp filter is asked about that number, too, and one that
+  /// allows what it lists ends the process: then brk(0), which only tells, and which every process that loads anything may.
+  fileprivate mutating func withoutSystemCall(filtered: Bool) {
+    raw.orig_rax = filtered ? 12 : UInt64.max
+    if filtered { raw.rdi = 0 }
+  }
 }
 
 extension TraceSession {
@@ -143,8 +156,12 @@ extension TraceSession {
   ///
   /// As long as we live the last step is not left to rt_sigreturn(2), which forgets how much of a timed system call is left:
   /// the carrier is met at that call and put back from here. When we die it heals itself through the frame.
+  ///
+  /// - Parameter judge: asked at a fault, before a system call that would harm the program, and at the deadline; unless given
+  ///   a fault ends the call, and nothing else is looked at. A callee that is diverted has half a second more.
   public mutating func bareCall(
-    on tid: pid_t, _ site: BareCallSite, function: UInt64, arguments: [UInt64], until deadline: Deadline
+    on tid: pid_t, _ site: BareCallSite, function: UInt64, arguments: [UInt64], until deadline: Deadline,
+    judge: ((CallEvent) -> CallVerdict)? = nil
   ) throws(CodedError) -> UInt64 {
     guard let index = indexes[tid], let stopped = registers(of: tid) else { throw .gone(pid) }
     let restart = SystemCallRestart(stopped)
@@ -157,6 +174,10 @@ extension TraceSession {
     var mask: UInt64 = 0
     guard ul_get_signal_mask(tid, &mask) >= 0 else { throw .gone(pid) }
     let xstate = try extendedState(of: tid)
+    var errno: (address: UInt64, value: Int32)?
+    if let errnoOffset, let number = try? memory.load(stopped.threadPointer &+ errnoOffset, as: Int32.self) {
+      errno = (stopped.threadPointer &+ errnoOffset, number)
+    }
     let frame = SignalFrame(site: site, function: function, arguments: arguments, registers: healed, xstate: xstate, mask: mask)
     try memory.store(UInt64(0), to: site.cell)
     try memory.write(frame.bytes, to: frame.address)
@@ -166,71 +187,126 @@ extension TraceSession {
     tracees[index].state = .seized
     receipt?.calleeRuns()
     ul_continue_to_system_call(tid, 0)
-    return try meet(tid, site, Homecoming(registers: exact, xstate: xstate, mask: mask), until: deadline)
+    return try meet(tid, site, Homecoming(registers: exact, xstate: xstate, mask: mask, isFiltered: isFiltered(tid), errno: errno), until: deadline, judge)
   }
 
   /// Follows the carrier from system call to system call until it asks for rt_sigreturn.
   private mutating func meet(
-    _ tid: pid_t, _ site: BareCallSite, _ home: Homecoming, until deadline: Deadline
+    _ tid: pid_t, _ site: BareCallSite, _ home: Homecoming, until deadline: Deadline, _ judge: ((CallEvent) -> CallVerdict)?
   ) throws(CodedError) -> UInt64 {
+    var limit = deadline
+    var looks = 0
     while true {
       var status = ul_wait_status()
       let result = ul_wait(tid, 0, &status)
       if result < 0 || status.kind == UL_WAIT_EXITED || status.kind == UL_WAIT_KILLED {
         tracees[indexes[tid]!].state = .gone
-        throw .gone(pid)
+        throw lost(tid)
+      }
+      // The end of a leader is not reported as long as other threads live.
+      if result == 0, tid == pid, ThreadList.state(of: tid, in: pid) == UInt8(ascii: "Z") {
+        collectLater(indexes[tid]!)
+        throw lost(tid)
       }
       if result > 0 {
-        if let value = try advance(tid, status, site, home) { return value }
+        if let value = try advance(tid, status, site, home, judge, isLate: looks > 0) { return value }
         continue
       }
-      if deadline.hasPassed {
-        // It goes on alone, by way of the frame.
-        tracees[indexes[tid]!].state = .attended
-        ul_attend(tid, Int32(UL_ATTEND_SERVE))
-        throw CodedError(
-          .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",
-          data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))])
+      if limit.hasPassed {
+        looks += 1
+        if judge == nil || looks > 25 { throw lateBareCall(tid) }
+        ul_interrupt(tid)
+        limit = Deadline(afterMicroseconds: 20_000)
       }
       ul_attend_sleep(200)
     }
   }
 
+  private func isFiltered(_ tid: pid_t) -> Bool {
+    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return false }
+    return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) == 2 && ul_is_seccomp_suspended(tid) == 0
+  }
+
+  /// It goes on alone, by way of the frame.
+  private mutating func lateBareCall(_ tid: pid_t) -> CodedError {
+    tracees[indexes[tid]!].state = .attended
+    ul_attend(tid, Int32(UL_ATTEND_SERVE))
+    return CodedError(
+      .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",
+      data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))])
+  }
+
   /// One stop of the carrier. The result once it is back home, nil while it is under way.
   private mutating func advance(
-    _ tid: pid_t, _ status: ul_wait_status, _ site: BareCallSite, _ home: Homecoming
+    _ tid: pid_t, _ status: ul_wait_status, _ site: BareCallSite, _ home: Homecoming, _ judge: ((CallEvent) -> CallVerdict)?, isLate: Bool
   ) throws(CodedError) -> UInt64? {
+    var registers = Registers()
+    guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
     let isSystemCall = status.signal == SIGTRAP | 0x80
-    if isSystemCall {
-      var registers = Registers()
-      guard ul_get_registers(tid, &registers.raw) >= 0 else { throw .gone(pid) }
-      let isReturn = registers.systemCall == 15 && registers.programCounter == site.restorer + UInt64(BareCallSite.restorerBytes.count)
-      guard isReturn else {
-        ul_continue_to_system_call(tid, 0)
-        return nil
+    if isSystemCall && registers.systemCall == 15 && registers.programCounter == site.restorer + UInt64(BareCallSite.restorerBytes.count) {
+      return try comeHome(tid, registers, site, home)
+    }
+    if let kind = bareEvent(status, tid, isSystemCall: isSystemCall, isLate: isLate, judge != nil) {
+      switch judge?(CallEvent(kind: kind, registers: registers)) ?? .abandon {
+      case .goOn: if case .late = kind, SystemCallRestart(registers) == .interrupted { registers = registers.restartedUnlessHandled() }
+      case .divert(let next):
+        registers = next
+        registers.withoutSystemCall(filtered: isSystemCall && home.isFiltered)
+      case .abandon:
+        try putBack(tid, home)
+        throw CodedError(
+          .callFault, "the call in thread \(tid) of process \(pid) raised signal \(status.signal)",
+          data: [
+            "pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "signal": .integer(Int64(status.signal)),
+            "rip": .integer(Int64(bitPattern: registers.programCounter)),
+          ])
       }
-      let value = try memory.load(site.cell, as: UInt64.self)
-      // Number -1: the kernel skips the call and stops again at its exit, where the registers can be set for good. If we die
-      // before that, the carrier does the call once more, and is healed by it.
-      registers.raw.orig_rax = UInt64.max
-      registers.programCounter = site.restorer
       ul_set_registers(tid, &registers.raw)
       ul_continue_to_system_call(tid, 0)
-      var exit = ul_wait_status()
-      var waited = ul_wait(tid, 1, &exit)
-      while waited == -Int(EINTR) { waited = ul_wait(tid, 1, &exit) }  // Ctrl-C is for whoever called
-      guard waited > 0, exit.kind == UL_WAIT_STOPPED else { throw .gone(pid) }
-      try putBack(tid, home)
-      return value
+      return nil
     }
-    if status.event == 0 && [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT].contains(status.signal) {
-      try putBack(tid, home)
-      throw CodedError(
-        .callFault, "the call in thread \(tid) of process \(pid) raised signal \(status.signal)",
-        data: ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid)), "signal": .integer(Int64(status.signal))])
-    }
-    ul_continue_to_system_call(tid, status.event == 0 ? status.signal : 0)
+    ul_continue_to_system_call(tid, isSystemCall || status.event != 0 ? 0 : status.signal)
     return nil
+  }
+
+  /// What a stop of the carrier is about, if it needs a decision.
+  private func bareEvent(_ status: ul_wait_status, _ tid: pid_t, isSystemCall: Bool, isLate: Bool, _ isJudged: Bool) -> CallEvent.Kind? {
+    if isSystemCall || status.event == UL_EVENT_SYSTEM_CALL {
+      guard isJudged else { return nil }
+      if ul_is_guarded_call(tid) != 0 { return .systemCall }
+      // A thread that is followed takes our stop at the end of its system call, which the kernel then repeats.
+      var call = ul_system_call()
+      return isLate && ul_get_system_call(tid, &call) >= 0 && call.is_exit != 0 ? .late : nil
+    }
+    if status.event != 0 { return isLate && status.event == UL_EVENT_STOP && status.signal == SIGTRAP ? .late : nil }
+    guard [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT].contains(status.signal) else { return nil }
+    var number: Int32 = 0
+    var code: Int32 = 0
+    var address: UInt64 = 0
+    ul_get_signal_info(tid, &number, &code, &address)
+    // Sent by somebody: the program's own.
+    if isJudged && (code == Int32(truncatingIfNeeded: SI_USER) || code == Int32(truncatingIfNeeded: SI_QUEUE)) { return nil }
+    return .fault(signal: status.signal, code: code, address: address)
+  }
+
+  /// The carrier is about to be healed by rt_sigreturn: it is healed from here.
+  private mutating func comeHome(
+    _ tid: pid_t, _ found: Registers, _ site: BareCallSite, _ home: Homecoming
+  ) throws(CodedError) -> UInt64 {
+    var registers = found
+    let value = try memory.load(site.cell, as: UInt64.self)
+    // Another call takes its place, and the kernel stops again at its exit, where the registers can be set for good. If we die
+    // before that, the carrier comes here once more, and is healed.
+    registers.withoutSystemCall(filtered: home.isFiltered)
+    registers.programCounter = site.restorer
+    ul_set_registers(tid, &registers.raw)
+    ul_continue_to_system_call(tid, 0)
+    var exit = ul_wait_status()
+    var waited = ul_wait(tid, 1, &exit)
+    while waited == -Int(EINTR) { waited = ul_wait(tid, 1, &exit) }  // Ctrl-C is for whoever called
+    guard waited > 0, exit.kind == UL_WAIT_STOPPED else { throw .gone(pid) }
+    try putBack(tid, home)
+    return value
   }
 
   private mutating func putBack(_ tid: pid_t, _ home: Homecoming) throws(CodedError) {
@@ -238,6 +314,7 @@ extension TraceSession {
     tracees[index].state = .stopped
     tracees[index].signal = 0
     ul_restore_seccomp(tid)
+    if let errno = home.errno { try? memory.store(errno.value, to: errno.address) }
     home.xstate.withUnsafeBytes { _ = ul_set_xstate(tid, $0.baseAddress, $0.count) }
     // The registers last: until then the frame would put everything back.
     ul_set_signal_mask(tid, home.mask)

@@ -105,6 +105,11 @@ public final class Receipt {
     calledInWorldStop = false
   }
 
+  /// Some threads run on while others stand: what was seen of the process so far says nothing any more.
+  func worldRunsInParts() { world = nil }
+
+  func worldStandsAgain(_ memory: ProcessMemory) { if world == nil { worldStopped(memory) } }
+
   /// A function runs in the process while all its other threads stand still: what differs afterwards is its doing.
   func calleeRuns() { calledInWorldStop = true }
 

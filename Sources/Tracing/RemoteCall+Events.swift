@@ -193,7 +193,7 @@ extension TraceSession {
   }
 
   /// The carrier has ended in the middle of its call: with its process, or alone.
-  private func lost(_ tid: pid_t) -> CodedError {
+  func lost(_ tid: pid_t) -> CodedError {
     let grace = Deadline(afterMicroseconds: 20_000)
     while !grace.hasPassed {
       guard let state = ThreadList.state(of: pid, in: pid), state != UInt8(ascii: "X") else { return .gone(pid) }

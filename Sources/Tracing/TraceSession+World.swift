@@ -71,6 +71,27 @@ extension TraceSession {
     if let failure { throw failure }
   }
 
+  /// In a stopped world: lets some threads run for about these microseconds, and stops them again.
+  public mutating func letRun(_ tids: [pid_t], microseconds: UInt64, until deadline: Deadline) throws(CodedError) {
+    receipt?.worldRunsInParts()
+    for tid in tids { resume(tid) }
+    // Asleep, not spinning: there may be one processor only, and it may be ours by priority.
+    usleep(UInt32(clamping: microseconds))
+    ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
+    defer { ul_watchdog_stop() }
+    try stopAttended(until: deadline)
+  }
+
+  /// Stops threads that were started since the world was stopped, by some that were let run.
+  public mutating func stopNewcomers(until deadline: Deadline) throws(CodedError) -> [pid_t] {
+    let known = Set(tracees.map(\.tid))
+    ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
+    defer { ul_watchdog_stop() }
+    while try seizeAll() { try stopAttended(until: deadline) }
+    receipt?.worldStandsAgain(memory)
+    return stoppedThreads.filter { !known.contains($0) }
+  }
+
   /// What becomes of the thread that holds the right when the world goes on.
   public enum RightHolder: Sendable {
     /// It goes on, seized.

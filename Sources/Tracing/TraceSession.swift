@@ -62,6 +62,8 @@ public struct TraceSession: ~Copyable {
   var calleeMode = Int32(UL_ATTEND_HOLD_FAULTS)
   /// The thread whose SEIZE is the exclusive right.
   public private(set) var rightHolder: pid_t = 0
+  /// Where errno lies from a thread's pointer, for calls that have to leave it as it was; nil: unknown.
+  public var errnoOffset: UInt64?
   /// Compares the process before and after each step; nil unless receipts are wanted.
   public let receipt: Receipt?
 
