@@ -16,12 +16,19 @@ public struct InstructionQueue: Sendable {
     instructions.compactMap { if case .write(let address, let bytes) = $0 { (address, bytes) } else { nil } }
   }
 
+  static let nothing = InstructionQueue(instructions: [], isEmpty: true)
   static let capacity = 2_097_152
   private static let version = 1
+
+  private init(instructions: [Instruction], isEmpty: Bool) { (self.instructions, self.isEmpty) = (instructions, isEmpty) }
 
   /// Decodes the queue of a process; all of it before anything is executed. Fails with `runtime.corrupt` for a queue that
   /// contradicts itself, `runtime.version` for one of a newer version.
   init(of runtime: SuseRuntime) throws(CodedError) {
+    guard runtime.leavesWrites else {
+      (isEmpty, instructions) = (true, [])
+      return
+    }
     let place = runtime["__ulp_insn_queue"]
     let header = try runtime.memory.load(place, count: 4, as: UInt32.self)
     guard header[0] <= InstructionQueue.version else {
@@ -80,6 +87,7 @@ extension SuseRuntime {
 
   /// Tells the runtime that its queue has been seen to, in the order its own tool uses.
   func acknowledgeQueue() throws(CodedError) {
+    guard leavesWrites else { return }
     try memory.store(UInt32(0), to: self["__ulp_insn_queue"] + 8)
     try memory.store(UInt32(0), to: self["__ulp_insn_queue"] + 4)
   }

@@ -36,18 +36,6 @@ extension PulpRuntime {
     }
   }
 
-  private func isDiverted(_ entry: UInt64) -> Bool {
-    if case .armed = form(at: entry) { return true }
-    return false
-  }
-
-  /// Nil when nothing is mapped there.
-  private func form(at entry: UInt64) -> EntryForm? {
-    let count = EntryForm.before + EntryForm.after
-    let bytes = memory.readPrefix(entry &- UInt64(EntryForm.before), count: count)
-    return bytes.count == count ? EntryForm(bytes) : nil
-  }
-
   private func reason(_ patch: LoadedPatch) -> String {
     let name = printable(patch.libraryName)
     guard let library = try? process.libraries().first(where: { $0.bias == patch.targetBias && $0.answers(to: patch.libraryName) }) else {
@@ -74,6 +62,20 @@ extension PulpRuntime {
       let outcome = outcomes.first { $0.address == lost.patch.address }
       return (lost, outcome?.outcome ?? UnloadOutcome(id: lost.patch.id, path: lost.patch.path, state: .retired, reason: nil))
     }
+  }
+}
+
+extension LivePatchRuntime {
+  func isDiverted(_ entry: UInt64) -> Bool {
+    if case .armed = form(at: entry) { return true }
+    return false
+  }
+
+  /// Nil when nothing is mapped there.
+  func form(at entry: UInt64) -> EntryForm? {
+    let count = EntryForm.before + EntryForm.after
+    let bytes = process.memory.readPrefix(entry &- UInt64(EntryForm.before), count: count)
+    return bytes.count == count ? EntryForm(bytes) : nil
   }
 }
 

@@ -143,43 +143,12 @@ extension PatchOperation {
     return offsets.map { WorldCheck.Place(entry: $0.key, point: $0.key + UInt64($0.value)) }
   }
 
-  /// All code of the function that calls reached so far: its body, and what the compiler has split off.
+  /// The code that calls reached so far: the original, or an earlier replacement.
   private func leaving(by transition: pulp_transition) throws(CodedError) -> [WorldCheck.Leaving] {
-    let body = try code(leftBy: transition)
-    let ranges = [body] + (try process.fragments(of: body))
-    return ranges.map { WorldCheck.Leaving(code: $0, function: body.lowerBound) }
-  }
-
-  /// The code that calls reached so far: the original body, or an earlier replacement.
-  private func code(leftBy transition: pulp_transition) throws(CodedError) -> Range<UInt64> {
     let original = transition.entry + UInt64(transition.point_offset) + 2
-    if transition.old_target == original {
-      let planned = plan.applies.lazy.flatMap(\.units).first { $0.entry == transition.entry }?.size ?? 0
-      let size = planned > 0 ? planned : try functionSize(transition.entry)
-      return PatchOperation.code(transition.entry, size)
-    }
-    return PatchOperation.code(transition.old_target, try functionSize(transition.old_target))
-  }
-
-  /// The size is what a symbol of the process says.
-  private static func code(_ start: UInt64, _ size: UInt64) -> Range<UInt64> {
-    let (end, overflow) = start.addingReportingOverflow(max(size, 16))
-    return start..<(overflow ? .max : end)
-  }
-
-  /// From the symbol table; for a local function without one, up to the next exported function.
-  private func functionSize(_ address: UInt64) throws(CodedError) -> UInt64 {
-    guard let library = try process.library(containing: address) else { return 0 }
-    let link = address &- library.bias
-    var size: UInt64 = 0
-    var next = UInt64.max
-    try library.image.symbols().forEachDefined { symbol in
-      guard symbol.isCode else { return }
-      if symbol.value == link { size = max(size, symbol.size) }
-      if symbol.value > link { next = min(next, symbol.value) }
-    }
-    if size > 0 { return size }
-    let end = library.image.textRanges.first { $0.contains(address) }?.upperBound ?? address
-    return min(next == .max ? end - address : next - link, end - address)
+    let isOriginal = transition.old_target == original
+    let planned = plan.applies.lazy.flatMap(\.units).first { $0.entry == transition.entry }?.size ?? 0
+    let function = isOriginal ? transition.entry : transition.old_target
+    return try process.code(ofFunctionAt: function, size: isOriginal ? planned : 0).map { WorldCheck.Leaving(code: $0, function: function) }
   }
 }

@@ -186,6 +186,7 @@ public struct PatchPlanner {
     if runtime.remembersContainers, options.delivery == .path { try checkReuse(of: container) }
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     let place = try place(of: container)
+    if !runtime.remembersContainers { try checkLoadedName(container, place.path) }
     if place.file == nil, options.delivery == .path { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
     let apply = PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: place.path, file: place.file,
@@ -202,6 +203,14 @@ public struct PatchPlanner {
     var found: [String] = []
     for exposure in container.namedPaths.flatMap(fileExposures) where !found.contains(exposure) { found.append(exposure) }
     return found
+  }
+
+  /// A loader that has an object of this path gives that back, whatever the file is by now.
+  private func checkLoadedName(_ container: Container, _ path: String) throws(CodedError) {
+    guard let loaded = try process.libraries().first(where: { $0.path == path }), try loaded.image.buildID() != container.buildID else { return }
+    throw CodedError(
+      .containerStale, "process \(process.pid) still has an earlier file of the path \(printable(path)) loaded, and would take that",
+      hint: "apply a copy of the file under another name (`cp`)", data: ["pid": .integer(Int64(process.pid)), "path": .text(path)])
   }
 
   private func keepReason(_ container: Container) throws(CodedError) -> KeepReason? {

@@ -8,14 +8,20 @@ import Tracing
 public struct EnterOptions: Sendable {
   /// Microseconds until the world goes on, whatever the call does.
   public var timeout: UInt64 = 5_000_000
-  /// Code in which no thread may be; empty: nobody looks.
-  public var leaving: [Range<UInt64>] = []
+  /// The functions that the call is about: its writes to code must lie there. Nil: wherever there is code.
+  public var entries: [UInt64]?
+  /// Whether no thread may be in the code that these functions lead to now.
+  public var checksStack = false
   public var seccomp = SeccompPolicy.check
+  /// Microseconds for which threads may be held until the last one is out of the allocator and the loader.
+  public var longestHold: UInt64 = 50_000
+  /// Microseconds after which the call is not begun any more; nil: no limit. What it takes itself cannot be known.
+  public var maxPause: UInt64?
   public init() {}
 }
 
 /// What one call of an entry point did.
-public struct EnterOutcome: Sendable {
+public struct EnterOutcome {
   /// What the entry returned in rax; nil when threads were in the way and nothing was called.
   public let value: UInt64?
   public let blockers: [Blocker]
@@ -24,6 +30,8 @@ public struct EnterOutcome: Sendable {
   public let writeCount: Int
   /// How long the world stood still.
   public let pauseNanoseconds: UInt64
+  /// Nil unless receipts are wanted.
+  public let receipt: Receipt?
 }
 
 /// SUSE's tool diverts the main thread into an entry point that ends in `int3`: when the tool dies, so does the process. Here
@@ -34,62 +42,101 @@ public struct EnterOutcome: Sendable {
 /// in use, and disables itself for good when the loader's lock is contended; with every thread found outside of both, it
 /// never gets to see that.
 extension SuseRuntime {
+  /// What a call is made with, in a stopped world.
+  struct Caller {
+    let carrier: pid_t
+    let site: BareCallSite
+    let deadline: Deadline
+
+    /// For what clears up after a call, also when that took all the time there was.
+    var inNewTime: Caller { Caller(carrier: carrier, site: site, deadline: Deadline(afterMicroseconds: 2_000_000)) }
+  }
+
   public func enter(_ name: String, _ input: [UInt8], _ options: EnterOptions = EnterOptions()) throws(CodedError) -> EnterOutcome {
     guard SuseRuntime.entries.contains(name) else {
       throw CodedError(.usage, "libpulp has no entry point \(printable(name))")
     }
+    guard has(name) else { throw lacks(name) }
     guard input.count < SuseRuntime.metadataSize else {
       throw CodedError(.containerMalformed, "\(input.count) bytes of metadata are more than SUSE's runtime takes (\(SuseRuntime.metadataSize - 1))")
     }
+    _ = try queue()  // one of a newer version is refused before anything is called
     let callee = try self.callee(of: name)
-    let site = try process.bareCallSite()
-    return try withQuietWorld(options) { (trace, carrier, deadline) throws(CodedError) in
-      try memory.write(input, to: self["__ulp_metadata_buffer"])
-      let before = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
-      let value: UInt64
-      try process.applySeccomp(options.seccomp, to: carrier, &trace, site: nil)
-      do throws(CodedError) {
-        value = try trace.bareCall(on: carrier, site, function: callee, arguments: [], until: deadline)
-      } catch {
-        // Taken out of the middle of the loader: its locks stay taken.
-        if error.code == .callFault { try memory.store(Int32(256), to: self["__ulp_error_state"]) }
-        throw error
+    let changes = name == "__ulp_trigger" || name == "__ulp_revert_all"
+    return try withStoppedWorld(options, quiet: changes) { (trace, caller) throws(CodedError) in
+      // Called with writes waiting it would disable itself for good.
+      if changes, try isPending() {
+        throw CodedError(
+          .operationPending, "the writes of an earlier call in process \(process.pid) were not made",
+          data: ["pid": .integer(Int64(process.pid))])
       }
+      let before = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
+      let stateBefore = try errorState()
+      try process.applySeccomp(options.seccomp, to: caller.carrier, &trace, site: nil)
+      let known = changes ? Set(((try? process.libraries()) ?? []).map(\.bias)) : []
+      let watch = changes ? CalleeWatch(process, caller.carrier, limitsCarrier: false) : nil
+      let value: UInt64
+      do throws(CodedError) {
+        value = try call(callee, input, &trace, caller, changes: changes, judge: watch.map { watch in { watch.judge($0) } })
+      } catch {
+        guard let ending = watch?.ending, error.code == .processGone || error.code == .callLost else { throw error }
+        var known = error
+        known.message += ": the container \(ending)"
+        throw known.with("cause", .text("exit"))
+      }
+      guard changes else { return (value, InstructionQueue.nothing) }
       let queue = try self.queue()
-      if value == 0 || queue.isEmpty {
+      if let fault = watch?.fault {
+        // A constructor was forced to return. The runtime does not know.
+        try takeBack(&trace, caller, listSince: before)
+        throw fault.with("unloaded", .flag(try unload(SuseRuntime.path(in: input), unlessIn: known, &trace, caller)))
+      }
+      if value == 0 {
+        if let unexpected = try unexpected(queue, options.entries, input) {
+          try takeBack(&trace, caller, listSince: before)
+          if input.first == 1 { _ = try unload(SuseRuntime.path(in: input), unlessIn: known, &trace, caller) }
+          throw unexpected
+        }
         try execute(queue, &trace)
       } else {
-        try discard(queue, listSince: before)
+        let head = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
+        let state = try errorState()
+        if !queue.isEmpty || head != before || state != stateBefore { try takeBack(&trace, caller, listSince: before) }
       }
       return (value, queue)
     }
   }
 
-  /// Finishes or discards what a tool left that died between a call and its queue. Returns how many writes were made; nil when
-  /// there was nothing.
-  public func settleQueue(timeout: UInt64 = 5_000_000) throws(CodedError) -> Int? {
-    if try queue().isEmpty { return nil }
-    var options = EnterOptions()
-    options.timeout = timeout
-    let outcome = try withQuietWorld(options) { (trace, _, _) throws(CodedError) in
-      let queue = try self.queue()
-      if try errorState() == 0 {
-        try execute(queue, &trace)
-        return (0, queue)
+  /// The container's path in metadata that apply it ("libpulp interface", 1.4).
+  static func path(in input: [UInt8]) -> String? {
+    guard input.count > 37, input[0] == 1 else { return nil }
+    let size = (0..<4).reduce(0) { $0 | Int(input[33 + $1]) << (8 * $1) }
+    return size > 0 && size <= input.count - 37 ? String(decoding: input[37..<(37 + size - 1)], as: UTF8.self) : nil
+  }
+
+  /// One call, and what is known of it when it does not return.
+  func call(
+    _ callee: UInt64, _ input: [UInt8], _ trace: inout TraceSession, _ caller: Caller, changes: Bool = true,
+    judge: ((CallEvent) -> CallVerdict)? = nil
+  ) throws(CodedError) -> UInt64 {
+    try memory.write(input + [0], to: self["__ulp_metadata_buffer"])
+    do throws(CodedError) {
+      return try trace.bareCall(on: caller.carrier, caller.site, function: callee, arguments: [], until: caller.deadline, judge: judge)
+    } catch {
+      if changes {
+        // Taken out of the middle of the loader: its locks stay taken.
+        if error.code == .callFault || error.code == .callLost { try setErrorState(256) }
+        // It goes on. Whoever comes next, with whatever tool, must not take what it leaves for a change that is wanted.
+        if error.code == .callTimeout, try errorState() == 0 { try setErrorState(SuseRuntime.lateCall) }
       }
-      // The last call failed half-way. Its record heads the list, although not all of its functions are in the queue.
-      let head = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
-      let next = head == 0 ? 0 : try memory.load(head &+ 56, as: UInt64.self)
-      try discard(queue, listSince: next)
-      return (1, queue)
+      throw error
     }
-    return outcome.value == 0 ? outcome.writeCount : 0
   }
 
   // MARK: - The call's surroundings
 
   /// The routine behind an entry, out of its `call`.
-  private func callee(of name: String) throws(CodedError) -> UInt64 {
+  func callee(of name: String) throws(CodedError) -> UInt64 {
     let entry = self[name]
     let bytes = try memory.read(entry, count: 8)
     guard bytes[0] == 0x90, bytes[1] == 0x90, bytes[2] == 0xe8, bytes[7] == 0xcc else {
@@ -103,36 +150,50 @@ extension SuseRuntime {
     return address
   }
 
-  /// Runs `body` with every thread stopped, none of them in the allocator, the loader or in `leaving`, and a carrier chosen.
-  private func withQuietWorld(
-    _ options: EnterOptions,
-    _ body: (inout TraceSession, pid_t, Deadline) throws(CodedError) -> (UInt64, InstructionQueue)
+  /// Runs `body` with every thread stopped and a carrier chosen; if `quiet`, with nobody in the allocator, the loader or
+  /// the code that is to be left.
+  func withStoppedWorld(
+    _ options: EnterOptions, quiet: Bool, _ body: (inout TraceSession, Caller) throws(CodedError) -> (UInt64, InstructionQueue)
   ) throws(CodedError) -> EnterOutcome {
     try process.checkTraceable()
     let deadline = Deadline(afterMicroseconds: options.timeout)
     // Whatever can be read or loaded beforehand, is: the world waits for none of it.
+    let site = try process.bareCallSite()
     let unwinder = process.currentUnwinder()
     try process.prepareForQuiet()
+    let code = quiet ? try codeInForce(options) : []
+    let places = quiet ? placesOfDirectWrites(options) : []
     var trace = try TraceSession(memory)
+    let receipt = trace.receipt
+    trace.errnoOffset = process.errnoOffset
+    receipt?.errnoOffset = trace.errnoOffset
     var began = Deadline.now
+    func outcome(_ value: UInt64?, _ blockers: [Blocker], _ queue: InstructionQueue) -> EnterOutcome {
+      EnterOutcome(
+        value: value, blockers: blockers, prints: queue.instructions.compactMap { if case .print(let text) = $0 { text } else { nil } },
+        writeCount: queue.writes.count, pauseNanoseconds: Deadline.now - began, receipt: receipt)
+    }
     do throws(CodedError) {
-      let world = try trace.stopWorld(until: Deadline(afterMicroseconds: min(options.timeout, PatchOperation.stopLimit)), urgently: true)
-      began = world.began
+      began = try trace.stopWorld(until: Deadline(afterMicroseconds: PatchOperation.stopLimit), urgently: true).began
+      if quiet { try process.quieten(&trace, until: Deadline(afterMicroseconds: min(options.longestHold, deadline.remainingMicroseconds))) }
       let stopped = trace.stoppedThreads.compactMap { tid in trace.registers(of: tid).map { (tid, $0) } }
-      try process.checkNoneHolds(stopped)
-      let blockers = stopped.compactMap { blocker($0.0, $0.1, unwinder, options.leaving) }
+      let blockers = stopped.compactMap { blocker($0.0, $0.1, unwinder, code, places) }
       guard blockers.isEmpty else {
+        let blocked = outcome(nil, blockers, .nothing)
         trace.end()
-        return EnterOutcome(value: nil, blockers: blockers, prints: [], writeCount: 0, pauseNanoseconds: Deadline.now - began)
+        return blocked
       }
       let carrier = try process.chooseCarrier(&trace, among: stopped.map(\.0), until: deadline, seccomp: options.seccomp)
-      let (value, queue) = try body(&trace, carrier, deadline)
+      if let limit = options.maxPause, Deadline.now - began > limit * 1000 {
+        throw CodedError(
+          .switchPause, "process \(process.pid) had stood still for \((Deadline.now - began) / 1000) us, longer than `max_pause` (\(limit) us)",
+          data: ["pid": .integer(Int64(process.pid))])
+      }
+      let (value, queue) = try body(&trace, Caller(carrier: carrier, site: site, deadline: deadline))
       trace.resumeWorld()
-      let pause = Deadline.now - began
+      let done = outcome(value, [], queue)
       trace.end()
-      return EnterOutcome(
-        value: value, blockers: [], prints: queue.instructions.compactMap { if case .print(let text) = $0 { text } else { nil } },
-        writeCount: queue.writes.count, pauseNanoseconds: pause)
+      return done
     } catch {
       trace.resumeWorld()
       trace.end()
@@ -140,57 +201,44 @@ extension SuseRuntime {
     }
   }
 
-  private func blocker(_ tid: pid_t, _ registers: Registers, _ unwinder: StackUnwinder, _ leaving: [Range<UInt64>]) -> Blocker? {
-    if leaving.isEmpty { return nil }
+  /// Where a version without a queue writes in the middle of its call: nobody can be moved out of the way afterwards.
+  private func placesOfDirectWrites(_ options: EnterOptions) -> [Range<UInt64>] {
+    if leavesWrites { return [] }
+    return (options.entries ?? []).map { $0 &- UInt64(EntryForm.padding)..<$0 &+ 6 }
+  }
+
+  /// The code that calls of the functions reach now: a replacement of the newest patch, or the original.
+  private func codeInForce(_ options: EnterOptions) throws(CodedError) -> [WorldCheck.Leaving] {
+    guard options.checksStack, let entries = options.entries else { return [] }
+    let patches = try appliedPatches()
+    var found: [WorldCheck.Leaving] = []
+    for entry in entries {
+      let function = patches.lazy.flatMap(\.units).first { $0.entry == entry }?.replacement ?? entry
+      found += try process.code(ofFunctionAt: function).map { WorldCheck.Leaving(code: $0, function: function) }
+    }
+    return found
+  }
+
+  private func blocker(
+    _ tid: pid_t, _ registers: Registers, _ unwinder: StackUnwinder, _ code: [WorldCheck.Leaving], _ places: [Range<UInt64>]
+  ) -> Blocker? {
+    let pc = registers.programCounter
+    if registers.systemCall == nil, places.contains(where: { $0.contains(pc) }) {
+      return Blocker(tid: tid, reason: .transient, frame: 0, address: pc, callers: [])
+    }
+    if code.isEmpty { return nil }
+    func function(at address: UInt64) -> UInt64? { code.first { $0.code.contains(address) }?.function }
     let trace = unwinder.unwind(tid, registers)
     let callers = trace.frames.map(\.programCounter)
-    for (index, frame) in trace.frames.enumerated() where leaving.contains(where: { $0.contains(frame.lookupAddress) }) {
-      return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers)
+    for (index, frame) in trace.frames.enumerated() {
+      guard let function = function(at: frame.lookupAddress) else { continue }
+      // A thread that stands at the very entry has not begun.
+      if frame.isActivation, frame.programCounter &- function <= 4 { continue }
+      return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers, function: function)
     }
     guard !trace.isComplete else { return nil }
-    let word = memory.firstWord(from: registers.stackPointer) { word in leaving.contains { $0.contains(word) } }
-    return word.map { Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers) }
-  }
-
-  // MARK: - The queue
-
-  /// Makes the writes, with every thread out of their way, and acknowledges.
-  private func execute(_ queue: InstructionQueue, _ trace: inout TraceSession) throws(CodedError) {
-    for write in queue.writes {
-      guard let mapping = process.map.mapping(containing: write.address), mapping.range.upperBound - write.address >= UInt64(write.bytes.count)
-        || process.map.mapping(containing: write.address + UInt64(write.bytes.count) - 1) != nil
-      else { throw corrupt("its instruction queue writes to \(hex(write.address)), where nothing is mapped") }
-      if mapping.isExecutable { moveOut(of: write, &trace) }
-    }
-    for write in queue.writes { try memory.writeText(write.bytes, to: write.address) }
-    if !queue.isEmpty { try acknowledgeQueue() }
-  }
-
-  /// A thread between the bytes that are about to change: at the start of an old detour it goes back to the entry, between
-  /// two one-byte nops it goes on behind them. Only r11 and the flags could be lost, which are dead at an entry.
-  private func moveOut(of write: (address: UInt64, bytes: [UInt8]), _ trace: inout TraceSession) {
-    let isDetour = write.bytes.starts(with: EntryForm.jumpSlot)
-    let end = write.address + UInt64(write.bytes.count)
-    let entry = isDetour ? write.address + UInt64(EntryForm.padding) : write.address
-    trace.forEachStopped { _, registers in
-      let pc = registers.programCounter
-      guard registers.systemCall == nil, pc >= write.address, pc < end else { return false }
-      if pc < entry {
-        registers.programCounter = entry
-      } else if pc == end - 1 {
-        registers.programCounter = end
-      } else {
-        return false
-      }
-      return true
-    }
-  }
-
-  /// After a call that failed half-way: none of its writes is made, its record leaves the list, and the runtime stays usable.
-  private func discard(_ queue: InstructionQueue, listSince head: UInt64) throws(CodedError) {
-    try acknowledgeQueue()
-    try memory.store(head, to: self["__ulp_state"] + 8)
-    if try errorState() == 256 { try memory.store(Int32(0), to: self["__ulp_error_state"]) }
+    let word = memory.firstWord(from: registers.stackPointer) { function(at: $0) != nil }
+    return word.map { Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers, function: function(at: $0)) }
   }
 
   /// Live patching on or off, by the runtime's own routine; false when it is so already.

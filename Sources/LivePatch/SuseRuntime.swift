@@ -12,12 +12,13 @@ public final class SuseRuntime: LivePatchRuntime {
   let memory: ProcessMemory
   private let symbols: [String: UInt64]
 
-  /// What every command of SUSE's own tool needs.
   static let entries = ["__ulp_trigger", "__ulp_revert_all", "__ulp_check_patched", "__ulp_get_global_universe", "__ulp_enable_or_disable_patching"]
-  static let variables = ["__ulp_state", "__ulp_metadata_buffer", "__ulp_error_state", "__ulp_msg_queue", "__ulp_insn_queue", "__ulp_version"]
+  /// What every command of SUSE's own tool needs, and what came later: the first with 0.2.9, 0.3.0 (not in 0.3.6) and 0.3.1.
+  private static let mandatory = ["__ulp_trigger", "__ulp_revert_all", "__ulp_check_patched", "__ulp_get_global_universe", "__ulp_state", "__ulp_metadata_buffer"]
+  private static let optional = ["__ulp_error_state", "__ulp_enable_or_disable_patching", "__ulp_insn_queue", "__ulp_version", "__ulp_msg_queue"]
   static let metadataSize = 524_288
 
-  /// Finds the runtime. Fails with `runtime.missing`, `runtime.version` (before 0.3.1, or without an instruction queue).
+  /// Finds the runtime. Fails with `runtime.missing`, `runtime.version` (before 0.2.0, which took its metadata out of a file).
   public init(in process: TargetProcess) throws(CodedError) {
     self.process = process
     memory = process.memory
@@ -27,11 +28,12 @@ public final class SuseRuntime: LivePatchRuntime {
     }
     self.library = library
     var symbols: [String: UInt64] = [:]
-    for name in SuseRuntime.entries + SuseRuntime.variables {
+    for name in SuseRuntime.mandatory + SuseRuntime.optional {
       guard let address = try library.image.address(of: name) else {
+        if SuseRuntime.optional.contains(name) { continue }
         throw CodedError(
           .runtimeVersion, "\(printable(library.path)) in process \(process.pid) exports no \(name)",
-          hint: "libpulp 0.3.1 or later is needed", data: ["pid": .integer(Int64(process.pid)), "symbol": .text(name)])
+          hint: "libpulp 0.2.0 or later is needed", data: ["pid": .integer(Int64(process.pid)), "symbol": .text(name)])
       }
       // Arithmetic with it is safe then.
       guard address.rawValue >= 4096, address.rawValue < 1 << 56 else {
@@ -51,54 +53,107 @@ public final class SuseRuntime: LivePatchRuntime {
   /// The address of an exported name that is known to be there.
   subscript(name: String) -> UInt64 { symbols[name] ?? 0 }
 
+  /// Whether this version exports a name.
+  func has(_ name: String) -> Bool { symbols[name] != nil }
+
+  /// Whether text is written by the tool. Versions without a queue write it themselves, in the middle of a call.
+  public var leavesWrites: Bool { has("__ulp_insn_queue") }
+
+  func lacks(_ name: String) -> CodedError {
+    CodedError(
+      .runtimeVersion, "the libpulp in process \(process.pid) is too old: it has no \(name)", hint: "use a newer libpulp",
+      data: ["pid": .integer(Int64(process.pid)), "symbol": .text(name)])
+  }
+
   func corrupt(_ reason: String) -> CodedError {
     CodedError(.runtimeCorrupt, "libpulp.so in process \(process.pid): \(reason)", data: ["pid": .integer(Int64(process.pid))])
   }
 
   // MARK: - What it says
 
-  /// `A.B.C`
-  public func version() throws(CodedError) -> String {
-    String(decoding: try memory.cstring(self["__ulp_version"], limit: 64), as: UTF8.self)
+  /// `A.B.C`; nil before 0.3.1, which does not tell.
+  public func version() throws(CodedError) -> String? {
+    has("__ulp_version") ? String(decoding: try memory.cstring(self["__ulp_version"], limit: 64), as: UTF8.self) : nil
   }
 
-  public func errorState() throws(CodedError) -> Int32 { try memory.load(self["__ulp_error_state"], as: Int32.self) }
+  /// Whether records have a time: from 0.3.1 on. What cannot be parsed counts as older.
+  private func hasTimes() throws(CodedError) -> Bool {
+    let parts = try version()?.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) ?? -1 } ?? []
+    guard parts.count == 3, parts.allSatisfy({ 0...65535 ~= $0 }) else { return false }
+    return (parts[0], parts[1], parts[2]) >= (0, 3, 1)
+  }
+
+  /// 0 as well before 0.2.9, which cannot be switched off.
+  public func errorState() throws(CodedError) -> Int32 {
+    has("__ulp_error_state") ? try memory.load(self["__ulp_error_state"], as: Int32.self) : 0
+  }
+
+  /// The state that ulpsh leaves behind when a call outlasts its time limit: whoever comes next must not take it for over.
+  static let lateCall: Int32 = 62
+
+  func setErrorState(_ state: Int32) throws(CodedError) {
+    if has("__ulp_error_state") { try memory.store(state, to: self["__ulp_error_state"]) }
+  }
+
+  /// Whether a tool died, or gave up, before the writes of its call were made.
+  public func isPending() throws(CodedError) -> Bool {
+    if try errorState() == SuseRuntime.lateCall { return true }
+    return try !queue().isEmpty
+  }
 
   public func disabled(_ state: Int32) -> CodedError {
-    CodedError(
-      .runtimeDisabled,
-      state == 280 ? "live patching is switched off in process \(process.pid)"
-        : "libpulp in process \(process.pid) disabled itself with error \(state)",
-      hint: state == 280 ? "`ulpsh set_patchable enable -p \(process.pid)` switches it on" : "look at `ulpsh messages -p \(process.pid)`",
-      data: ["pid": .integer(Int64(process.pid)), "error_state": .integer(Int64(state))])
+    let (text, hint) = switch state {
+    case 280: ("live patching is switched off in process \(process.pid)", "`ulpsh set_patchable enable -p \(process.pid)` switches it on")
+    case SuseRuntime.lateCall: ("a call of an earlier ulpsh in process \(process.pid) has not returned in its time", "`ulpsh recover \(process.pid)`")
+    case 256: (
+      "libpulp in process \(process.pid) disabled itself with error 256: a patch of another tool failed half-way, or that tool met a contended lock",
+      "compare `ulpsh check` with what should be applied; it cannot be patched any further")
+    case 285: (
+      "libpulp in process \(process.pid) disabled itself with error 285: another tool left its instruction queue unattended",
+      "it cannot be patched any further; restart it when you can")
+    default: ("libpulp in process \(process.pid) disabled itself with error \(state)", "look at `ulpsh messages -p \(process.pid)`")
+    }
+    return CodedError(
+      .runtimeDisabled, text, hint: hint, data: ["pid": .integer(Int64(process.pid)), "error_state": .integer(Int64(state))])
   }
 
   public func isSelector(_ address: UInt64) -> Bool { false }
   public var remembersContainers: Bool { false }
   public func inspectedJournal() throws(CodedError) -> (universe: UInt64, patches: [LoadedPatch], lost: [LostPatch]) {
-    (1, try appliedPatches(), [])
+    let patches = try appliedPatches()
+    // Writes that are not made yet are no loss.
+    return (1, patches, try isPending() ? [] : patches.compactMap(lost))
   }
 
-  /// An applied-patch record has 80 bytes, one of its functions 40. No honest process has more than this many.
+  /// Its list knows nothing of a library that the program unloads.
+  private func lost(_ patch: LoadedPatch) -> LostPatch? {
+    if patch.units.isEmpty || patch.units.contains(where: { isDiverted($0.entry) }) { return nil }
+    let name = printable(patch.libraryName)
+    let isThere = (try? process.libraries().contains { $0.answers(to: patch.libraryName) }) ?? false
+    return LostPatch(patch: patch, reason: isThere ? "\(name) was unloaded and loaded again, or its detours were taken away" : "\(name) was unloaded")
+  }
+
+  /// An applied-patch record has 80 bytes, 72 before 0.3.1, one of its functions 40. No honest process has more than this many.
   private static let recordLimit = 4096
   private static let unitLimit = 1 << 18
 
   /// The patches in force, newest first. The lists are the target's own memory: bounded, and a cycle is `runtime.corrupt`.
   public func appliedPatches() throws(CodedError) -> [LoadedPatch] {
     var patches: [LoadedPatch] = []
+    let hasTimes = try self.hasTimes()
     var node = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
     var seen: Set<UInt64> = []
     var units = 0
     while node != 0 {
       guard seen.insert(node).inserted, seen.count <= SuseRuntime.recordLimit else { throw corrupt("its patch list is a cycle or too long") }
-      let words = try memory.load(node, count: 10, as: UInt64.self)
+      let words = try memory.load(node, count: hasTimes ? 10 : 9, as: UInt64.self)
       let functions = try self.units(from: words[6], limit: SuseRuntime.unitLimit - units)
       units += functions.count
       patches.append(
         LoadedPatch(
           address: node, id: try memory.read(node, count: 32), libraryName: try text(words[4]), path: try text(words[5]),
           units: functions, appliedUniverse: 1, revertedUniverse: 0, container: 0..<0, targetBias: 0, targetBuildID: [],
-          time: words[9], flags: 0, operationNext: 0, handle: 0))
+          time: hasTimes ? words[9] : 0, flags: 0, operationNext: 0, handle: 0))
       node = words[7]
     }
     return patches
@@ -125,6 +180,7 @@ public final class SuseRuntime: LivePatchRuntime {
 
   /// Its messages, oldest first, without the NULs between them.
   public func messages() throws(CodedError) -> String {
+    guard has("__ulp_msg_queue") else { throw lacks("__ulp_msg_queue") }
     let size = 2_097_152
     let queue = self["__ulp_msg_queue"]
     let indexes = try memory.load(queue + UInt64(size), count: 3, as: UInt32.self)

@@ -83,13 +83,14 @@ function Runtime:recover(options) end
 ---   code has changed, and what others have meanwhile
 
 --- SUSE's libpulp in a process. It has `patches`, `messages`, `error_state`, `set_patchable` as ours does; its `state` is
---- `queued` when a tool died before it had made the writes, which `recover` then makes or discards.
+--- `queued` when a tool died before it had made the writes, or gave up waiting for them, which `recover` then makes or
+--- discards.
 --- @class ulp.SuseRuntime
 --- @field kind "suse"
 local SuseRuntime = {}
 
---- `A.B.C`
---- @return string
+--- `A.B.C`; nil before 0.3.1, which does not tell.
+--- @return string?
 function SuseRuntime:version() end
 
 --- @return string
@@ -114,10 +115,10 @@ function SuseRuntime:patches() end
 function SuseRuntime:queue() end
 
 --- Makes the writes of a tool that died, or discards them if its call had failed.
---- @return {found: string, action: "none"|"finished"|"discarded", writes: integer}
+--- @return {found: string, action: "none"|"finished"|"discarded", writes: integer, state: string, what: string}
 function SuseRuntime:recover() end
 
---- SUSE's runtime forgets nothing.
+--- Takes patches whose library went away off its list.
 --- @param ids string[]
 --- @return table[]
 function SuseRuntime:forget(ids) end
@@ -130,8 +131,9 @@ function SuseRuntime:set_patchable(enabled) end
 --- to borrow, and makes the writes that it queues, all in one stop. What failed half-way is discarded.
 --- @param entry string for example `__ulp_trigger`
 --- @param bytes string? for the metadata buffer
---- @param options? {timeout: number|string|nil}
---- @param leaving? integer[] first and last+1 address of code in which no thread may be, range after range
+--- @param options? {timeout: number|string|nil, seccomp: string?, max_pause: number|string|nil, entries: integer[]?,
+---   check: "stack"|"immediate"|nil} `entries`: the functions that it is about; a write to other code is refused. `check`:
+---   whether no thread may be in the code that they lead to now
 --- Without a `value` threads were in the way, and nothing was called.
 --- @return {value: integer?, blockers: table[]?, prints: string[], writes: integer, pause_us: number} outcome
-function SuseRuntime:enter(entry, bytes, options, leaving) end
+function SuseRuntime:enter(entry, bytes, options) end

@@ -16,6 +16,10 @@ M.checks = 0
 --- Where the test targets were built.
 M.targets = os.getenv "ULPSH_TARGETS" or ".build/targets"
 
+--- The runtime that is preloaded where `preload = true`, if it is not ours.
+--- @type string?
+M.runtime = nil
+
 --- The directory of the scenario that runs.
 M.here = "."
 
@@ -133,7 +137,7 @@ function M.target(options)
   local request = {preload = true}
   for key, value in pairs(options) do request[key] = value end
   request[1] = M.path(options[1])
-  local child = spawn(request)
+  local child = M.spawn(request)
   child:expect "ready\n"
   return child
 end
@@ -411,7 +415,15 @@ function M.ulpsh(options)
   return spawn(request)
 end
 
-M.spawn = spawn
+--- `ulp.spawn`, with this scenario's runtime.
+function M.spawn(options)
+  if type(options) ~= "table" or options.preload ~= true or not M.runtime then return spawn(options) end
+  local request = {}
+  for key, value in pairs(options) do request[key] = value end
+  request.preload = M.runtime
+  return spawn(request)
+end
+
 M.clock = core.clock
 
 --- Sleeps in slices: the time limit of the scenario takes effect between two of them.

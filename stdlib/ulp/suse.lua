@@ -10,34 +10,80 @@ local err = require "ulp.error"
 
 --- What SUSE's error numbers mean here. The rest is `stage.failed`.
 local codes = {
-  [11] = "carrier.none", [62] = "call.timeout", [257] = "target.build_id", [266] = "container.malformed",
-  [267] = "target.function_missing", [268] = "stage.symbols", [269] = "container.no_metadata", [270] = "stage.symbols",
-  [272] = "patch.not_applied", [273] = "patch.dependency", [276] = "target.not_loaded", [278] = "entry.not_prepared",
-  [280] = "runtime.disabled", [285] = "runtime.corrupt",
+  [3] = "process.gone", [11] = "carrier.none", [62] = "call.timeout", [75] = "container.malformed", [257] = "target.build_id",
+  [266] = "container.malformed", [267] = "target.function_missing", [268] = "stage.symbols", [269] = "container.no_metadata",
+  [270] = "stage.symbols", [271] = "runtime.corrupt", [272] = "patch.not_applied", [273] = "patch.dependency",
+  [274] = "target.not_loaded", [275] = "operation.busy", [276] = "target.not_loaded", [278] = "entry.not_prepared",
+  [280] = "runtime.disabled", [281] = "runtime.version", [282] = "runtime.disabled", [284] = "patch.not_applied",
+  [285] = "runtime.corrupt", [286] = "runtime.version", [288] = "runtime.disabled", [289] = "runtime.disabled",
 }
 
---- The last thing that the runtime said: for a container that cannot be loaded, the loader's reason.
-local function last_message(runtime)
+--- The loader's reason why a container cannot be loaded: the last that the runtime said of that, among much else.
+local function reason_of(runtime, path)
   local done, text = pcall(runtime.messages, runtime)
-  return done and text:match "([^\n]+)\n*$" or nil
+  local reason
+  for line in (done and text or ""):gmatch "[^\n]+" do
+    if line:find("Unable to load shared object", 1, true) then
+      local first, last = line:find(path, 1, true)
+      reason = first and line:sub(last + 1):gsub("^:%s*", "") or line
+    end
+  end
+  return reason ~= "" and reason or nil
 end
 
-local function failure(p, runtime, number, path)
-  local numbers = require "ulp.names.numbers"
-  local text = ("process %d: SUSE's libpulp refused %s: %s (%d)"):format(p.pid, path, numbers.words(number), number)
-  local reason = number == 287 and last_message(runtime)
+--- What one of SUSE's error numbers is here: code, text and hint.
+--- @param p ulp.Process
+--- @param runtime ulp.SuseRuntime
+--- @param number integer as an entry point returned it
+--- @param path string what was to be applied or taken back
+--- @param opened string? the path that the process was given
+--- @return ulp.Error
+function M.failure(p, runtime, number, path, opened)
+  local text = ("process %d: SUSE's libpulp refused %s: %s (%d)"):format(
+    p.pid, path, require "ulp.names.numbers".words(number), number)
+  local reason = number == 287 and reason_of(runtime, opened or path)
   return err.new(codes[number] or "stage.failed", reason and text .. ": " .. reason or text, {
     pid = p.pid, number = number, path = path,
   })
 end
 
+-- What is sent --------------------------------------------------------------------------------------------------------
+
+--- What the program is called in its own libc; nil where that cannot be read.
+local function own_name(p)
+  local done, name = pcall(function() return p:cstring((p:unpack(p:symbol "program_invocation_short_name", "<I8"))) end)
+  return done and name or nil
+end
+
+--- The name by which SUSE's runtime finds the planned library. It compares the program with what that calls itself, and of
+--- libraries takes the first whose path contains the name ("libpulp interface", 2.3 and 13.3).
+local function name_for(p, apply)
+  local libs = p.libs
+  if libs[1].path == apply.library_path then return own_name(p) or apply.library end
+  for index = 2, #libs do
+    local path = libs[index].path
+    if path == apply.library_path then
+      -- Named by its SONAME, which no path need contain.
+      return path:find(apply.library, 1, true) and apply.library or path:match "[^/]*$"
+    end
+    if path:find(apply.library, 1, true) then
+      err.raise("target.not_loaded", ("process %d: SUSE's libpulp would take %s for %s"):format(p.pid, path, apply.library), {
+        pid = p.pid, library = apply.library, hint = "it takes the first library whose path contains the name: rename that one",
+      })
+    end
+  end
+  err.raise("target.not_loaded", ("process %d: SUSE's libpulp does not find %s"):format(p.pid, apply.library_path), {pid = p.pid})
+end
+
 --- What is sent to apply a planned container ("libpulp interface", 1.4).
-local function apply_bytes(apply)
+local function apply_bytes(p, apply)
   local container = assert(core.container(apply.path))
   if container.id ~= apply.id then
     err.raise("container.changed", ("%s was changed since it was checked"):format(apply.path), {path = apply.path})
   end
-  return container:wire(apply.target_path)
+  local bytes = container:wire(apply.target_path)
+  local head, path, build_id, _, rest = string.unpack("<c33s4s4s4", bytes)
+  return string.pack("<c33s4s4s4", head, path, build_id, name_for(p, apply) .. "\0") .. bytes:sub(rest)
 end
 
 local function from_hex(digits) return (digits:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)) end
@@ -47,35 +93,6 @@ local function revert_bytes(p, revert)
   local library = p.libs[revert.library]
   local build_id = from_hex(library and library.build_id or ("00"):rep(20))
   return string.pack("<Bc32s4s4s4", 2, from_hex(revert.id), revert.path .. "\0", build_id, revert.library)
-end
-
--- Consistency ---------------------------------------------------------------------------------------------------------
-
---- Adds the code that calls of a function reach now: a replacement's container, or the function itself.
-local function add_code(ranges, p, patches, entry, size)
-  for _, patch in ipairs(patches) do
-    for _, unit in ipairs(patch.units) do
-      if unit.entry == entry then
-        for _, library in ipairs(p.libs) do
-          if unit.replacement >= library.first and unit.replacement < library.last then
-            table.move({library.first, library.last}, 1, 2, #ranges + 1, ranges)
-            return
-          end
-        end
-      end
-    end
-  end
-  table.move({entry, entry + math.max(size or 0, 16)}, 1, 2, #ranges + 1, ranges)
-end
-
---- The code in which no thread may be while a step is taken, as pairs of addresses.
-local function leaving(p, runtime, step)
-  local ranges, patches = {}, runtime:patches()
-  for _, item in ipairs(step.functions) do
-    local entry = type(item) == "table" and item.entry or item
-    add_code(ranges, p, patches, entry, type(item) == "table" and item.size or nil)
-  end
-  return ranges
 end
 
 -- Steps ---------------------------------------------------------------------------------------------------------------
@@ -95,56 +112,110 @@ local function steps_of(plan)
   return steps
 end
 
+local function entries_of(step)
+  local entries = {}
+  for index, item in ipairs(step.functions) do entries[index] = type(item) == "table" and item.entry or item end
+  return entries
+end
+
+--- Why one attempt did not do it.
+local function refusal_of(p, runtime, step, outcome, attempt, wrong)
+  if outcome.blockers then
+    return err.new("patch.blocked", ("process %d: threads are inside functions of %s"):format(p.pid, step.path), {
+      pid = p.pid, blockers = outcome.blockers, attempts = attempt,
+    })
+  end
+  if wrong >= 20 then
+    return err.new("runtime.disabled", ("process %d: SUSE's libpulp says that somebody allocates or loads, and nobody does: its "
+      .. "count went wrong, as it does in a forked child and when a thread is cancelled there"):format(p.pid), {
+      pid = p.pid, number = outcome.value, hint = "it will say so for ever: restart the program when you can",
+    })
+  end
+  return M.failure(p, runtime, outcome.value, step.path, step.apply and step.apply.target_path)
+end
+
+--- Whether another attempt may not meet a failure.
+local function passes(refusal)
+  for _, code in ipairs {"patch.blocked", "carrier.none", "process.unstoppable", "operation.busy"} do
+    if err.is(refusal, code) then return true end
+  end
+  return false
+end
+
 --- Takes one step, letting go and trying again while threads are in the way.
 local function take(p, runtime, step, options, deadline)
-  local bytes = step.apply and apply_bytes(step.apply) or revert_bytes(p, step.revert)
-  local ranges = options.consistency ~= "immediate" and leaving(p, runtime, step) or nil
-  local attempt, pause = 0, 0.001
+  local bytes = step.apply and apply_bytes(p, step.apply) or revert_bytes(p, step.revert)
+  local attempt, pause, wrong, blocked = 0, 0.001, 0, nil
   while true do
     attempt = attempt + 1
-    local left = math.max(0.001, deadline - core.clock())
-    local limits = {timeout = left, seccomp = options.seccomp}
-    local done, outcome = pcall(runtime.enter, runtime, "__ulp_trigger", bytes, limits, ranges)
+    local limits = {
+      timeout = math.max(0.001, deadline - core.clock()), seccomp = options.seccomp, max_pause = options.max_pause,
+      entries = entries_of(step), check = options.consistency or "stack",
+    }
+    local began = core.clock()
+    local done, outcome = pcall(runtime.enter, runtime, "__ulp_trigger", bytes, limits)
     if done and outcome.value == 0 then return outcome, attempt end
-    local refusal = outcome
-    if done and outcome.blockers then
-      refusal = err.new("patch.blocked", ("process %d: threads are inside functions of %s"):format(p.pid, step.path), {
-        pid = p.pid, blockers = outcome.blockers, attempts = attempt,
-      })
-    elseif done then
-      refusal = failure(p, runtime, outcome.value, step.path)
+    -- We looked, and nobody was inside.
+    wrong = done and outcome.value == 11 and wrong + 1 or 0
+    local refusal = done and refusal_of(p, runtime, step, outcome, attempt, wrong) or outcome
+    blocked = done and outcome.blockers and refusal or blocked
+    local is_final = options.blockers == "fail" and done and outcome.blockers
+    if is_final or not passes(refusal) or core.clock() >= deadline then
+      -- Who was in the way says more than that the last of many attempts met something that passes.
+      return nil, passes(refusal) and blocked or refusal
     end
-    local passes = err.is(refusal, "patch.blocked") or err.is(refusal, "carrier.none") or err.is(refusal, "process.unstoppable")
-    if not passes or core.clock() >= deadline then error(refusal, 0) end
-    core.sleep(math.min(pause, math.max(0, deadline - core.clock())))
-    -- A moment in which nobody is in the allocator is rare in a busy program: it takes many looks.
+    -- A moment in which nobody is in the allocator is rare in a busy program: it takes many looks. In between it runs for at
+    -- least as long as it was held.
+    local rest = math.max(pause, core.clock() - began)
+    core.sleep(math.min(rest, math.max(0, deadline - core.clock())))
     pause = math.min(pause * 2, 0.02)
   end
 end
 
 --- The step that undoes another.
-local function inverse(step, plan)
+local function inverse(p, step)
   if step.apply then
-    local entries = {}
-    for index, item in ipairs(step.apply.functions) do entries[index] = item.entry end
-    return {revert = {id = step.apply.id, path = step.apply.target_path, library = step.apply.library}, functions = entries,
-      path = step.path}
+    local revert = {id = step.apply.id, path = step.apply.target_path, library = step.apply.library}
+    return {revert = revert, functions = entries_of(step), path = step.path}
   end
   local container = core.container(step.revert.path)
   if not container or container.id ~= step.revert.id then return nil end
-  return {apply = {id = container.id, path = container.path, target_path = step.revert.path}, functions = step.functions,
-    path = step.path, pid = plan.pid}
+  local library = p.libs[step.revert.library]
+  local apply = {
+    id = container.id, path = container.path, target_path = step.revert.path, library = step.revert.library,
+    library_path = library and library.path or "",
+  }
+  return {apply = apply, functions = step.functions, path = step.path}
 end
 
 --- Undoes steps, the last first. Returns what could not be undone.
-local function take_back(p, runtime, plan, steps)
+local function take_back(p, runtime, steps)
   local left = {}
   for index = #steps, 1, -1 do
-    local back = inverse(steps[index], plan)
-    local done = back and pcall(take, p, runtime, back, {consistency = "immediate"}, core.clock() + 5)
-    if not done then left[#left + 1] = steps[index].path end
+    local back = inverse(p, steps[index])
+    local called, done = pcall(take, p, runtime, back or {}, {consistency = "immediate"}, core.clock() + 5)
+    if not (back and called and done) then left[#left + 1] = steps[index].path end
   end
   return left
+end
+
+--- What is asked for and SUSE's runtime cannot do, in words.
+local function warn_of(options, result)
+  local warnings = result.warnings or {}
+  local function warn(text) table.insert(warnings, "SUSE's libpulp " .. text) end
+  if options.pin then warn "does not hold libraries open: `pin` has no effect" end
+  if options.unload then warn "never unloads containers: `unload` has no effect" end
+  if options.max_carrier then warn "loads while the world stands still: `max_carrier` has no effect" end
+  result.warnings = #warnings > 0 and warnings or nil
+end
+
+--- Adds the receipt of a step to that of the change.
+local function add_receipt(result, receipt)
+  if not receipt then return end
+  local whole = result.receipt or {stops = 0, world_stops = 0, calls = 0, carriers_met = 0, differences = {}}
+  for _, name in ipairs {"stops", "world_stops", "calls", "carriers_met"} do whole[name] = whole[name] + receipt[name] end
+  table.move(receipt.differences, 1, #receipt.differences, #whole.differences + 1, whole.differences)
+  result.receipt = whole
 end
 
 --- Carries a plan out. All of it, or nothing: when a step fails, those before it are taken back.
@@ -158,10 +229,12 @@ end
 function M.change(p, runtime, plan, options, deadline, result)
   local taken = {}
   result.runtime, result.pause_us, result.attempts = "suse", 0, 0
+  warn_of(options, result)
   for _, step in ipairs(steps_of(plan)) do
-    local done, outcome, attempts = pcall(take, p, runtime, step, options, deadline)
-    if not done then
-      local left = #taken > 0 and take_back(p, runtime, plan, taken) or {}
+    local called, outcome, attempts = pcall(take, p, runtime, step, options, deadline)
+    if not (called and outcome) then
+      local left = #taken > 0 and take_back(p, runtime, taken) or {}
+      outcome = called and attempts or outcome
       if #left > 0 and err.is(outcome) then outcome.not_undone = left end
       error(outcome, 0)
     end
@@ -169,6 +242,7 @@ function M.change(p, runtime, plan, options, deadline, result)
     -- Nothing else runs while the entry point does: the longest single stop is what the program felt.
     result.pause_us = math.max(result.pause_us, outcome.pause_us)
     result.attempts = result.attempts + attempts
+    add_receipt(result, outcome.receipt)
   end
   result.carrier_us, result.state = result.pause_us, "done"
   return result

@@ -264,7 +264,10 @@ local function attempt(p, make_plan, options, deadline, kept)
     return result
   end
   for _, text in ipairs(plan.warnings) do warn_in(result, text) end
-  if runtime.kind == "suse" then return require "ulp.suse".change(p, runtime, plan, options, deadline, result) end
+  if runtime.kind == "suse" then
+    result.reverted = reverted
+    return require "ulp.suse".change(p, runtime, plan, options, deadline, result)
+  end
   local left = math.max(0.001, deadline - core.clock())
   local staged <close> = runtime:stage(plan, {
     timeout = left, seccomp = options.seccomp, max_carrier = options.max_carrier, max_pause = options.max_pause,
