@@ -43,6 +43,12 @@ final class CalleeWatch {
     before = Set(staying.map(\.bias))
   }
 
+  /// Of a call without our runtime, which runs on the carrier's own stack.
+  convenience init(bareCallIn process: TargetProcess, _ tid: pid_t) {
+    let nowhere = CallSite(entry: 0, abandon: 0, text: 0..<0, stack: 0..<0, mailbox: 0)
+    self.init(process, tid, limitsCarrier: false, site: nowhere, home: nil, leaving: nil)
+  }
+
   func judge(_ event: CallEvent) -> CallVerdict {
     let isOutside = isOutside(event.registers)
     if case .systemCall = event.kind, !isOutside, !isHarmful(event.registers) { return .goOn }

@@ -74,7 +74,7 @@ extension SuseRuntime {
       let stateBefore = try errorState()
       try process.applySeccomp(options.seccomp, to: caller.carrier, &trace, site: nil)
       let known = changes ? Set(((try? process.libraries()) ?? []).map(\.bias)) : []
-      let watch = changes ? CalleeWatch(process, caller.carrier, limitsCarrier: false) : nil
+      let watch = changes ? CalleeWatch(bareCallIn: process, caller.carrier) : nil
       let value: UInt64
       do throws(CodedError) {
         value = try call(callee, input, &trace, caller, changes: changes, judge: watch.map { watch in { watch.judge($0) } })

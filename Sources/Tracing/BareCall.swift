@@ -247,8 +247,9 @@ extension TraceSession {
       return try comeHome(tid, registers, site, home)
     }
     if let kind = bareEvent(status, tid, isSystemCall: isSystemCall, isLate: isLate, judge != nil) {
+      if case .late = kind { ul_spare_restart(tid, &registers.raw) }
       switch judge?(CallEvent(kind: kind, registers: registers)) ?? .abandon {
-      case .goOn: if case .late = kind, SystemCallRestart(registers) == .interrupted { registers = registers.restartedUnlessHandled() }
+      case .goOn, .escaped: if case .late = kind, SystemCallRestart(registers) == .interrupted { registers = registers.restartedUnlessHandled() }
       case .divert(let next):
         registers = next
         registers.withoutSystemCall(filtered: isSystemCall && home.isFiltered)
