@@ -61,7 +61,7 @@ local function change(p, given, job)
     return result or err
   end
   local library = given["revert-all"]
-  if library == "target" then library = job.container.target end
+  if library == "target" and job.container then library = job.container.target end
   if not library then return ulp.try_trigger(p, job.container, options) end
   library = library:match "[^/]*$"
   local result, err = ulp.try_replace(p, library, job.container and {job.container} or {}, options)
@@ -114,7 +114,7 @@ local function mistake_in(given, operand)
   end
 end
 
---- `--revert-all target` without a container names no library: nothing is done.
+--- `--revert-all target` without a container asks for a library of that name, and no process has one.
 local function names_nothing(given, operand) return given["revert-all"] == "target" and not operand end
 
 function trigger.run(program, given, operand)
@@ -125,8 +125,7 @@ function trigger.run(program, given, operand)
     return 38
   end
   if names_nothing(given, operand) then
-    program:warn("--revert-all=target needs a container")
-    return 1
+    program:warn("--revert-all=target needs a container, without one nothing is reverted")
   end
   local jobs, status = jobs_of(given, operand), 0
   if #jobs == 0 then program:warn("no live patch matches '%s'", operand) end
