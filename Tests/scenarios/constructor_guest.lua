@@ -46,6 +46,35 @@ do
   t.unharmed(c.pid)
 end
 
+-- The runtime does it, not the tool: that dies meanwhile.
+do
+  local c <close>, p = start "numserv"
+  local room = p:call("malloc", {64})
+  local slow = t.cc {as = "slow_stack.so", target = t.path "libdozens.so.0", units = {dozen = "dozen_13"}, code = [[
+    #include <signal.h>
+    #include <stdlib.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    static char stack[65536];
+    int dozen_13(void) { return 13; }
+    __attribute__((constructor)) static void set(void) {
+      stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
+      if (sigaltstack(&other, NULL)) abort();
+      for (int i = 0; i < 10; i++) usleep(50000);
+    }]]}
+  local tool <close> = t.ulpsh {"trigger", "-p", tostring(c.pid), slow}
+  local deadline = t.clock() + 5
+  while not is_loaded(p, "slow_stack") and t.clock() < deadline do t.sleep(0.01) end
+  tool:kill()
+  t.ok(is_loaded(p, "slow_stack"), "it was being loaded")
+  c:ask("dozen", "12\n", {reject = "13"})
+  t.eq(p:runtime():recover().action, "undone", "what the tool left")
+  t.ok(not is_loaded(p, "slow_stack"), "unloaded")
+  t.eq(alternate_stack(p, room), {0, 2}, "the alternate stack")
+  c:ask("dozen", "12\n", {reject = "13"})
+  t.unharmed(c.pid)
+end
+
 -- A handler for SIGSEGV, as any address that is not the default: nothing is to reach it. And a program that ignores it.
 do
   local c <close>, p = start "numserv"

@@ -15,8 +15,9 @@ local function limit(size) return ("prlimit --pid %d --core=%d:%d"):format(c.pid
 for _, applied in ipairs {false, true} do
   local result = ulp.check(p, fix, {receipt = true})
   t.eq(result.applied, applied)
-  t.eq({result.receipt.touches, result.receipt.stops, result.receipt.calls, result.receipt.world_stops}, {0, 0, 0, 0}, "what was done")
-  t.eq({result.receipt.differences, result.receipt.others}, {{}, {}}, "what differs")
+  local receipt = result.receipt
+  t.eq({receipt.touches, receipt.stops, receipt.calls, receipt.world_stops}, {0, 0, 0, 0}, "what was done")
+  t.eq({receipt.differences, receipt.others}, {{}, {}}, "what differs")
   local text <close> = t.ulpsh {"check", "--receipt", "-p", tostring(c.pid), fix}
   text:expect "receipt: 0 stops, calls and writes, no difference"
   text:expect_exit(applied and 0 or 1)

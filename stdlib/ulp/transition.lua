@@ -21,8 +21,8 @@ local err = require "ulp.error"
 --- @field deliver? "path"|"memfd" how the process comes by the containers: it opens their paths (default), or they are put into
 ---   sealed memory files of it, for a process that cannot open the paths
 --- @field root? string put before the path that the process opens: where it sees our root directory
---- @field receipt? boolean compare the process before and after; `result.receipt` says what differs: `differences` what ulpsh or the
----   patch's code has changed, `others` what somebody else has meanwhile
+--- @field receipt? boolean compare the process before and after; `result.receipt` says what differs: `differences` what ulpsh
+---   or the patch's code has changed, `others` what somebody else has meanwhile
 --- @field constructors? "allow"|"warn"|"refuse" what to do about containers that run code as soon as they are loaded
 --- @field ownership? "ignore"|"warn"|"refuse" what to do about containers that somebody other than root and this user can change
 ---   or replace, as owners and permissions of file and directories tell; as root `warn`, else `ignore`
