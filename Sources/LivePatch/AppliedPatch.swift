@@ -41,7 +41,7 @@ public struct LoadedPatch: Sendable {
   var wasGuest: Bool { flags & UInt32(PULP_PATCH_GUEST.rawValue) != 0 }
 
   /// Why it is not even given back when it never came into force: its code has run, and its handlers may be installed.
-  var lastingReason: String? { wasGuest && keepReason == .handlers ? KeepReason.handlers.text : nil }
+  var lastingReason: String? { wasGuest && UInt8(truncatingIfNeeded: flags >> 8) == KeepReason.handlers.rawValue ? KeepReason.handlers.text : nil }
 
   public func isInForce(at universe: UInt64) -> Bool {
     appliedUniverse <= universe && (revertedUniverse == 0 || universe < revertedUniverse)

@@ -44,14 +44,17 @@ extension Container {
   /// Decided from sections, relocations and imports. Not decidable, and left to the author (`unload = false`): code that
   /// computes the address of one of its own functions (`lea`) and gives it to the program by a way of its own.
   public func keepReason() throws(CodedError) -> KeepReason? {
-    let imports = try file.undefinedNames()
-    if imports.contains(where: Container.installers.contains) { return .handlers }
+    if try installsHandlers() { return .handlers }
     for section in try file.sections() where section.isAllocated && section.size > 0 {
       if let reason = try reason(of: section) { return reason }
     }
-    if imports.contains(where: Container.keepers.contains) { return .registrations }
+    if try file.undefinedNames().contains(where: Container.keepers.contains) { return .registrations }
     return try givesFunctionsAway() ? .functionPointers : nil
   }
+
+  /// Whether it calls functions whose pointers nobody takes back: then its code is needed once it has run, also if the patch
+  /// never comes into force.
+  func installsHandlers() throws(CodedError) -> Bool { try file.undefinedNames().contains(where: Container.installers.contains) }
 
   /// The content of each kind of section that compilers and linkers make. What is not known may be anything.
   private func reason(of section: SectionHeader) throws(CodedError) -> KeepReason? {

@@ -50,6 +50,8 @@ public struct PatchPlan {
     public let exposures: [String]
     /// Why the container is not to be unloaded after a revert; nil: it may be.
     public let keepReason: KeepReason?
+    /// Once its code has run it is not unloaded without having been in force.
+    var installsHandlers = false
     /// The target library is held open for as long as the patch is in force.
     public let pinsLibrary: Bool
   }
@@ -193,7 +195,8 @@ public struct PatchPlanner {
       contents: options.delivery == .memory ? container : nil,
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
-      brings: brings, labels: container.labels, exposures: exposures(of: container), keepReason: try keepReason(container), pinsLibrary: options.pinsLibraries)
+      brings: brings, labels: container.labels, exposures: exposures(of: container), keepReason: try keepReason(container),
+      installsHandlers: try container.installsHandlers(), pinsLibrary: options.pinsLibraries)
     warnings += notes(on: apply, in: library)
     return apply
   }

@@ -47,6 +47,12 @@ struct StageRequest {
     self.token = token
   }
 
+  /// Where the operator wants it unloaded after a revert, the reason alone tells what must not happen before.
+  private static func keepFlags(_ apply: PatchPlan.Apply) -> UInt32 {
+    guard apply.installsHandlers else { return apply.keepReason?.flags ?? 0 }
+    return apply.keepReason == nil ? KeepReason.handlers.flags & ~UInt32(PULP_PATCH_KEEP.rawValue) : KeepReason.handlers.flags
+  }
+
   private static func patch(_ apply: PatchPlan.Apply, _ writer: inout RequestWriter) -> pulp_request_patch {
     var patch = pulp_request_patch()
     withUnsafeMutableBytes(of: &patch.id) { $0.copyBytes(from: apply.id.bytes) }
@@ -55,7 +61,7 @@ struct StageRequest {
     patch.build_id_size = UInt32(apply.buildID.bytes.count)
     patch.target_build_id_size = UInt32(apply.targetBuildID.bytes.count)
     patch.target_bias = apply.bias
-    patch.flags = UInt64(apply.keepReason?.flags ?? 0) | (apply.pinsLibrary ? UInt64(PULP_PATCH_PIN.rawValue) : 0)
+    patch.flags = UInt64(keepFlags(apply)) | (apply.pinsLibrary ? UInt64(PULP_PATCH_PIN.rawValue) : 0)
     patch.path_offset = writer.string(apply.targetPath)
     patch.lib_name_offset = writer.string(apply.libraryName)
     let names = apply.units.map { writer.string($0.newName) }

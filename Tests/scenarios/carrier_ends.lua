@@ -4,7 +4,8 @@
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
-local program = t.cc {kind = "program", as = "ender", libraries = {t.path "libdozens.so.0"}, flags = {"-pthread"}, link = {"-pthread", "-rdynamic"},
+local program = t.cc {
+  kind = "program", as = "ender", libraries = {t.path "libdozens.so.0"}, flags = {"-pthread"}, link = {"-pthread", "-rdynamic"},
   code = [[
   #include <pthread.h>
   #include <stdio.h>

@@ -133,10 +133,12 @@ do
   c:expect_exit(0)
 end
 
--- Its handler may be called at any time.
-do
+-- Its handler may be called at any time, whatever was said of the time after a revert.
+for _, unload in ipairs {"auto", true, false} do
   local c <close>, p = start "numserv"
-  local err = t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_handler_segv") end)
+  local options = {}
+  if unload ~= "auto" then options.unload = unload end
+  local err = t.raises("call.fault", function() return ulp.trigger(p, t.patch "misdeed_handler_segv", options) end)
   t.eq(err.unloaded, false, "its code is still needed")
   t.ok(err.message:find "sigaction", "why: " .. err.message)
   t.ok(is_loaded(p, "misdeed_handler_segv"), "it is still there")
@@ -151,5 +153,31 @@ do
   c:signal "USR1"
   c:ask("dozen", "13\n", {reject = "12"})
   t.state(ulp.revert(p, fix), "done")
+  t.unharmed(c.pid)
+end
+
+-- It stays as well when nothing failed but the switch; and the next attempt uses it.
+do
+  local c <close>, p = start "numserv"
+  local installs = t.cc {as = "installs.so", target = t.path "libdozens.so.0", units = {dozen = "dozen_13"}, code = [[
+    #include <signal.h>
+    int handled;
+    int dozen_13(void) { return 13 + handled; }
+    static void handle(int number) { handled = number; }
+    __attribute__((constructor)) static void install(void) {
+      sigaction(SIGUSR1, &(struct sigaction){.sa_handler = handle, .sa_flags = SA_RESTART}, 0);
+    }]]}
+  t.refused("switch.max_pause", function() return ulp.trigger(p, installs, {max_pause = "1us", timeout = 0.2}) end)
+  t.eq({(p:runtime():state()), #ulp.patches(p)}, {"idle", 0}, "nothing is pending or in force")
+  t.ok(is_loaded(p, "installs"), "its handler is installed")
+  t.unharmed(c.pid)
+  t.state(ulp.trigger(p, installs), "done", "the next attempt")
+  c:ask("dozen", "13\n", {reject = "12"})
+  c:signal "USR1"
+  c:ask("dozen", "23\n", {reject = {"12", "13"}})
+  t.state(ulp.revert(p, installs), "done")
+  c:ask("dozen", "12\n", {reject = {"13", "23"}})
+  c:signal "USR1"
+  c:ask("dozen", "12\n", {reject = {"13", "23"}})
   t.unharmed(c.pid)
 end

@@ -15,7 +15,8 @@ local function sleeper(variable, name)
     for (int i = 0; getenv("%s") && i < 100; i++) nanosleep(&turn, 0);
   }]]):format(name, variable)
 end
-local early = t.cc {kind = "library", as = "libearly.so", code = sleeper("EARLY", "early") .. "\nint early_13(void) { return 13; }"}
+local early = t.cc {kind = "library", as = "libearly.so",
+  code = sleeper("EARLY", "early") .. "\nint early_13(void) { return 13; }"}
 local bringing = t.cc {as = "bringing.so", target = dozens, units = {dozen = "dozen_13"}, libraries = {early},
   code = sleeper("LATE", "late") .. "\nint early_13(void); int dozen_13(void) { return early_13(); }"}
 local last = t.cc {as = "last.so", target = hundreds, units = {hundred = "hundred_200"},

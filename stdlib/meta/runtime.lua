@@ -79,8 +79,8 @@ function Runtime:recover(options) end
 --- @field carrier_us number how long a thread was borrowed
 --- @field pause_us number how long the world stood still
 --- @field settle_pause_us number
---- @field receipt table? `stops world_stops calls carriers_met differences others`, when receipts are on: what ulpsh or the called
----   code has changed, and what others have meanwhile
+--- @field receipt table? `stops world_stops calls carriers_met differences others`, when receipts are on: what ulpsh or the
+---   called code has changed, and what others have meanwhile
 
 --- SUSE's libpulp in a process. It has `patches`, `messages`, `error_state`, `set_patchable` as ours does; its `state` is
 --- `queued` when a tool died before it had made the writes, or gave up waiting for them, which `recover` then makes or
