@@ -392,7 +392,7 @@ end
 function M.result_of(err, process)
   if not is_answer(err) then error(err, 0) end
   local known, comm = pcall(function() return process.comm end) -- nothing is left to be asked when it has gone
-  local is_gone = err.code == "process.gone" or not process.alive
+  local is_gone = err.code == "process.gone" or process.alive == false
   local result = {comm = known and comm or nil}
   for name, value in next, err do result[name] = value end
   -- Facts of the failure come second to what every result has.
