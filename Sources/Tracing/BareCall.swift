@@ -229,7 +229,11 @@ extension TraceSession {
 
   /// It goes on alone, by way of the frame.
   private mutating func lateBareCall(_ tid: pid_t) -> CodedError {
-    tracees[indexes[tid]!].state = .attended
+    if let index = indexes[tid] {
+      tracees[index].state = .attended
+      tracees[index].registersChanged = false
+      tracees[index].shot = nil
+    }
     ul_attend(tid, Int32(UL_ATTEND_SERVE))
     return CodedError(
       .callTimeout, "the call in thread \(tid) of process \(pid) did not return in time",

@@ -10,9 +10,11 @@ end
 
 local function text_of(entry)
   local clean = require "ulp.render.pretty".clean
-  local whose = entry.runtime == "suse" and "SUSE's libpulp" or ("universe %d"):format(entry.universe)
+  local whose = entry.runtime == "suse" and "SUSE's libpulp" .. (entry.version and " " .. clean(entry.version) or "")
+    or ("universe %d"):format(entry.universe)
   local lines = {("%s%s, %s"):format(require "ulp.render.human".subject(entry), container_of(entry), whose)}
   if entry.patching ~= "enabled" then lines[1] = ("%s, %s: %s"):format(lines[1], entry.patching, clean(entry.reason)) end
+  if entry.pending then lines[#lines + 1] = ("  a tool has left a call unfinished: `ulpsh recover %d`"):format(entry.pid) end
   for _, patch in ipairs(entry.patches) do
     lines[#lines + 1] = ("  %s  %s  %s, %d function%s%s"):format(
       os.date("%Y-%m-%d %H:%M:%S", patch.time), clean(patch.id:sub(1, 16)), clean(patch.path or "?"), #patch.units,
@@ -27,7 +29,7 @@ end
 local function record_of(list)
   local entry = {pid = list.pid, inner_pid = list.inner_pid, comm = list.comm, runtime = list.runtime, patches = {}}
   entry.unit, entry.container_id, entry.container_engine = list.unit, list.container_id, list.container_engine
-  entry.universe = list.universe
+  entry.universe, entry.version, entry.pending = list.universe, list.version, list.pending
   entry.patching, entry.reason = list.patching, list.reason
   for index, patch in ipairs(list) do entry.patches[index] = patch end
   return entry

@@ -76,6 +76,14 @@ local function check_one(p, container)
     return result
   end
   local lost, superseded = contradictions(p, found, patches)
+  if #lost > 0 and runtime.kind == "suse" and runtime:state() ~= "idle" then
+    local refusal = err.new("operation.pending", ("a tool has left the writes for %s to be made"):format(container.path), {
+      hint = ("`ulpsh recover %d` makes or discards them"):format(p.pid),
+    })
+    result.state, result.code, result.message, result.hint = "failed", refusal.code, refusal.message, refusal.hint
+    result.attention = true
+    return result
+  end
   if #lost > 0 then
     local refusal = err.new("patch.lost", ("%d of %d functions do not lead to %s"):format(#lost, #found.units, container.path))
     result.state, result.code, result.message, result.hint = "failed", refusal.code, refusal.message, refusal.hint

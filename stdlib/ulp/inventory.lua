@@ -132,6 +132,7 @@ function M.patches(p, known)
   local group = core.control_group(p.pid)
   entry.unit, entry.container_id, entry.container_engine = group.unit, group.container_id, group.container_engine
   entry.universe = runtime:universe()
+  if runtime.kind == "suse" then entry.version, entry.pending = runtime:version(), runtime:state() ~= "idle" or nil end
   entry.patching, entry.reason = require "ulp.set_patchable".state(runtime)
   for _, patch in ipairs(runtime:patches()) do
     if patch.applied or patch.lost then

@@ -81,8 +81,9 @@ function M.text(result)
   blocker_lines(result, lines)
   local recovered = result.recovered
   if type(recovered) == "table" then
-    lines[#lines + 1] = ("  recovered: an operation of ulpsh (process %s) was found %s; %s"):format(
-      clean(recovered.tool or "?"), clean(recovered.state or "?"), clean(recovered.what or "?"))
+    -- SUSE's runtime does not remember who began.
+    local whose = recovered.tool and ("an operation of ulpsh (process %s)"):format(clean(recovered.tool)) or "a call of a tool"
+    lines[#lines + 1] = ("  recovered: %s was found %s; %s"):format(whose, clean(recovered.state or "?"), clean(recovered.what or "?"))
   end
   M.receipt_lines(result.receipt, lines)
   for _, warning in ipairs(type(result.warnings) == "table" and result.warnings or {}) do
