@@ -60,15 +60,6 @@ function Process:describe(address) end
 --- @return ulp.Observation?
 function Process:observe() end
 
---- A process as it was when `observe` was called.
---- @class ulp.Observation
-local Observation = {}
-
---- What differs now. `touches` counts what this program has done meanwhile with which a process can be changed; if that is 0,
---- all differences are in `others`.
---- @return table receipt `stops world_stops calls carriers_met touches differences others`
-function Observation:finish() end
-
 --- Forgets what was learnt of mappings and libraries; the next question reads anew.
 function Process:refresh() end
 
@@ -102,6 +93,15 @@ function Process:switch(operation, options) end
 --- @return ulp.Runtime?
 --- @return ulp.Error? err
 function Process:runtime() end
+
+--- A process as it was when `observe` was called.
+--- @class ulp.Observation
+local Observation = {}
+
+--- What differs now. `touches` counts what this program has done meanwhile with which a process can be changed; if that is 0,
+--- all differences are in `others`.
+--- @return table receipt `stops world_stops calls carriers_met touches differences others`
+function Observation:finish() end
 
 --- A thread of a stopped process; it expires when the process goes on.
 --- @class ulp.Thread
