@@ -56,7 +56,7 @@ static bool find_mapping(uint64_t address, struct mapping *ret) {
 static void store(uint64_t address, const uint8_t *bytes, uint64_t size) {
   uint64_t head = size % 8, word;
   uint16_t pair;
-  if (size == sizeof pair) {
+  if (size == sizeof pair) { /* an entry; the last one of a mapping comes as a word that ends there */
     pulp_copy(&pair, bytes, sizeof pair);
     __atomic_store_n((uint16_t *)(uintptr_t)address, pair, __ATOMIC_RELEASE);
     return;

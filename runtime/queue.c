@@ -8,6 +8,7 @@
 PULP_RARE_CODE
 
 enum { WRITE = 2, HEADER = 16, PADDING = 14, FIELD = 8 };
+#define PAGE_SIZE 4096ull
 
 static const uint8_t jump_slot[6] = {0xff, 0x25, 0, 0, 0, 0};
 static const uint8_t merged_nop[2] = {0x66, 0x90};
@@ -35,6 +36,34 @@ static bool queue_write(uint64_t address, const void *bytes, uint32_t size) {
   return true;
 }
 
+/* What the rows before this one will have written there. */
+static void overlay(uint64_t start, uint8_t *bytes, uint32_t size) {
+  const struct pulp_insn_queue *queue = &__ulp_insn_queue;
+  for (uint32_t at = 0; at < queue->size;) {
+    uint32_t header[2];
+    uint64_t address;
+    pulp_copy(header, queue->buffer + at, sizeof header);
+    pulp_copy(&address, queue->buffer + at + sizeof header, sizeof address);
+    for (uint32_t index = 0; index < header[1]; index++)
+      if (address + index >= start && address + index < start + size)
+        bytes[address + index - start] = queue->buffer[at + HEADER + index];
+    at += header[0] >> 8;
+  }
+}
+
+/* SUSE's tool writes words, and reads what it does not change of them: the last function of a mapping may have no word behind
+ * its entry. Then a whole word is written that ends there. */
+static bool queue_short(uint64_t address, const void *bytes, uint32_t size) {
+  uint8_t word[8];
+  uint64_t start = address + size - sizeof word;
+  if ((address & (PAGE_SIZE - 1)) <= PAGE_SIZE - sizeof word || pulp_peek(address, word, sizeof word) == sizeof word)
+    return queue_write(address, bytes, size);
+  if (pulp_peek(start, word, sizeof word) != sizeof word) return false;
+  overlay(start, word, sizeof word);
+  pulp_copy(word + sizeof word - size, bytes, size);
+  return queue_write(start, word, sizeof word);
+}
+
 static bool queue_word(uint64_t address, uint64_t value) { return queue_write(address, &value, sizeof value); }
 
 static uint64_t stub_of(uint32_t slot) { return (uintptr_t)pulp_pool_start + (uint64_t)slot * PULP_STUB_SIZE; }
@@ -58,7 +87,7 @@ bool pulp_entry_read(uint64_t entry, struct pulp_entry_form *form) {
 /* 90 90 becomes 66 90: without effect, and no thread can come to stand between the two any more. */
 void pulp_queue_prepare(const struct pulp_suse_unit *units, uint32_t count) {
   for (uint32_t index = 0; index < count; index++)
-    if (units[index].has_two_nops) queue_write(units[index].entry + units[index].point_offset, merged_nop, 1);
+    if (units[index].has_two_nops) queue_short(units[index].entry + units[index].point_offset, merged_nop, 1);
 }
 
 bool pulp_entry_leads_to(uint64_t entry, uint32_t slot) {
@@ -70,7 +99,7 @@ bool pulp_entry_leads_to(uint64_t entry, uint32_t slot) {
 static bool settle(const struct pulp_transition *transition) {
   uint64_t point = transition->entry + transition->point_offset;
   if (!pulp_entry_leads_to(transition->entry, transition->slot)) return true;
-  if (transition->new_target == point + 2) return queue_write(point, merged_nop, sizeof merged_nop);
+  if (transition->new_target == point + 2) return queue_short(point, merged_nop, sizeof merged_nop);
   return queue_word(transition->entry - FIELD, transition->new_target);
 }
 
@@ -103,7 +132,7 @@ static bool arm_points(uint32_t first) {
     uint8_t jump[2] = {0xeb, (uint8_t)(0xf0 - transition->point_offset)};
     struct pulp_entry_form form;
     if (!pulp_entry_read(transition->entry, &form) || form.is_armed) continue;
-    if (!queue_write(transition->entry + transition->point_offset, jump, sizeof jump)) return false;
+    if (!queue_short(transition->entry + transition->point_offset, jump, sizeof jump)) return false;
   }
   return true;
 }

@@ -189,6 +189,29 @@ static void prepare(void) {
   ok(!memcmp((void *)(uintptr_t)entry_of(0), "\x66\x90", 2), "a nop of two bytes");
 }
 
+/* The last function of a mapping: that tool reads a word where it writes a part of one. */
+static void at_the_end(void) {
+  static uint8_t pages[2 * 4096] __attribute__((aligned(4096)));
+  uint8_t *entry = pages + 4096 - 6, expected[8] = {0, 0, 0, 0, 0, 0, 0xeb, 0xf0};
+  uint64_t stub = stub_of(5);
+  struct pulp_suse_unit unit = {(uintptr_t)entry, 0, true};
+  first = NULL;
+  memset(entry - 14, 0x90, 14);
+  memcpy(entry, "\x66\x90\xc3\xcc\xcc\xcc", 6);
+  unreadable = (uintptr_t)entry + 6;
+  begin(10);
+  pulp_transitions[pulp_operation.transition_count++] = (struct pulp_transition){.entry = (uintptr_t)entry, .slot = 5};
+  ok(pulp_queue_operation(0) && interpret(true), "the last function of a mapping");
+  memcpy(expected, (uint8_t *)&stub + 2, 6);
+  ok(is_write(1, (uintptr_t)entry - 6, expected, 8), "a word that ends behind the entry, with the end of the padding");
+  ok(!memcmp(entry, "\xeb\xf0\xc3", 3) && !memcmp(entry - 8, &stub, 8), "carried out");
+  memcpy(entry, "\x90\x90", 2);
+  begin(11);
+  pulp_queue_prepare(&unit, 1);
+  ok(interpret(true) && writes[0].size == 8 && !memcmp(entry, "\x66\x90\xc3", 3), "the nops are merged there as well");
+  unreadable = 0;
+}
+
 /* The list is rewritten where it differs; too many writes are refused, and the queue stays within its size. */
 static void lists(void) {
   static struct pulp_patch patches[PATCHES];
@@ -218,6 +241,7 @@ int main(void) {
   carried();
   forms();
   prepare();
+  at_the_end();
   lists();
   return done();
 }
