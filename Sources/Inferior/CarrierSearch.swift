@@ -102,9 +102,24 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return "a signal waits for it" }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
-    // Without our runtime, nor a guest, a call has no other way back should its tool die.
-    if seccomp == .check { try SeccompCheck(pid: process.pid, tid: tid).run(site.stack.isEmpty ? needs.union(.signalReturn) : needs) }
-    return nil
+    return try seccompReason(tid)
+  }
+
+  /// Strict mode leaves nothing but read, write and exit, not even the way back out of a call: whoever ignores filters does
+  /// not mean that. Suspended it still keeps the thread from reading the processor's clock (PR_TSC_SIGSEGV, prctl(2)), as the
+  /// loader does. It is a thread's own affair; fails with `seccomp.strict` where no thread is without.
+  private func seccompReason(_ tid: pid_t) throws(CodedError) -> String? {
+    let check = SeccompCheck(pid: process.pid, tid: tid)
+    do throws(CodedError) {
+      // Without our runtime, nor a guest, a call has no other way back should its tool die.
+      let needs = site.stack.isEmpty ? self.needs.union(.signalReturn) : self.needs
+      if seccomp == .check { try check.run(needs) } else { try check.refuseStrict() }
+      return nil
+    } catch {
+      let others = ThreadList.read(of: process.pid)
+      guard error.code == .seccompStrict, others.contains(where: { SeccompCheck(pid: process.pid, tid: $0).mode != 1 }) else { throw error }
+      return error.message
+    }
   }
 
   /// Whether many more threads than there are processors want one. A thread that is asked to stop alone, or woken for it, then

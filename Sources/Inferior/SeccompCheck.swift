@@ -78,12 +78,21 @@ struct SeccompCheck {
     return [Call(name: "getrandom", number: 318, arguments: [0, 8, 1, 0, 0, 0])]  // GRND_NONBLOCK
   }
 
+  private var data: KeyValuePairs<String, DiagnosticValue> { ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))] }
+
+  /// Fails with `seccomp.strict`.
+  func refuseStrict() throws(CodedError) { try refuseStrict(mode) }
+
+  private func refuseStrict(_ mode: UInt64) throws(CodedError) {
+    guard mode == 1 else { return }
+    throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data)
+  }
+
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
   func run(_ needs: SeccompNeeds = []) throws(CodedError) {
     let mode = self.mode
     if mode == 0 { return }
-    let data: KeyValuePairs<String, DiagnosticValue> = ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))]
-    guard mode == 2 else { throw CodedError(.seccompStrict, "thread \(tid) of process \(pid) runs in seccomp strict mode", data: data) }
+    try refuseStrict(mode)
     let filters = try readFilters(data)
     let needed = SeccompCheck.needed + firstAllocation()
       + (needs.contains(.memoryFile) ? SeccompCheck.memoryFile : []) + (needs.contains(.guest) ? SeccompCheck.guest : [])

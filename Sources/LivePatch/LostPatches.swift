@@ -49,10 +49,13 @@ extension PulpRuntime {
 
   /// Takes lost patches out of the journal's account and gives their containers back. Nothing that calls reach changes: no
   /// entry leads to them. `chosen` says which. Fails with `operation.pending` while another change is unfinished.
-  public func forgetLost(timeout: UInt64 = 5_000_000, where chosen: (LoadedPatch) -> Bool) throws(CodedError) -> [(lost: LostPatch, outcome: UnloadOutcome)] {
+  public func forgetLost(
+    timeout: UInt64 = 5_000_000, seccomp: SeccompPolicy = .check, where chosen: (LoadedPatch) -> Bool
+  ) throws(CodedError) -> [(lost: LostPatch, outcome: UnloadOutcome)] {
     process.refreshIfOld()
     guard try inspectedJournal().lost.contains(where: { chosen($0.patch) }) else { return [] }
     let session = try ChangeSession(self)
+    session.seccomp = seccomp
     let operation = try self.operation()
     guard operation.state == UInt32(PULP_OP_IDLE.rawValue) else { throw pending(operation) }
     let found = try session.writeOff(where: chosen)

@@ -48,8 +48,9 @@ public struct RecoveryOutcome {
 
 extension PulpRuntime {
   /// Finds what an ulpsh that died left behind, and finishes or undoes it: the universe decides which. Fails with
-  /// `call.busy` while the dead tool's container is still being loaded.
-  public func recover(timeout: UInt64 = 5_000_000) throws(CodedError) -> RecoveryOutcome {
+  /// `call.busy` while the dead tool's container is still being loaded. Giving containers back takes a call, under the filters
+  /// as `seccomp` says.
+  public func recover(timeout: UInt64 = 5_000_000, seccomp: SeccompPolicy = .check) throws(CodedError) -> RecoveryOutcome {
     let leftovers = try leftoverPatches(of: operation())
     let state = try operation().state
     let (universe, patches) = try journal()
@@ -59,6 +60,7 @@ extension PulpRuntime {
       return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0, receipt: nil)
     }
     let session = try ChangeSession(self)
+    session.seccomp = seccomp
     return try Recovery(self, session, timeout: timeout).runAll()
   }
 

@@ -171,20 +171,21 @@ enum RuntimeModule {
     runtime.method("set_patchable", "enabled") { handle, arguments in
       try handle.open().setPatchable(try arguments.boolean(1))
     }
-    runtime.method("forget", "ids") { handle, arguments in
+    runtime.method("forget", "ids", "options") { handle, arguments in
       let ids = try ids(arguments)
+      let policy = try seccomp(arguments.options(2, ["seccomp"]))
       let runtime = try handle.open()
-      return try runtime.forgetLost { ids.contains($0.id) }.map { found -> LuaRecord in
+      return try runtime.forgetLost(seccomp: policy) { ids.contains($0.id) }.map { found -> LuaRecord in
         var record = record(found.outcome, runtime.process)
         record.set("lost", found.lost.reason)
         return record
       }
     }
     runtime.method("recover", "options") { handle, arguments in
-      let options = try arguments.options(1, ["timeout"])
+      let options = try arguments.options(1, ["timeout", "seccomp"])
       let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
       let runtime = try handle.open()
-      return record(try runtime.recover(timeout: timeout), runtime.process)
+      return record(try runtime.recover(timeout: timeout, seccomp: seccomp(options)), runtime.process)
     }
   }
 

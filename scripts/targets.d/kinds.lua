@@ -92,6 +92,7 @@ end
 for _, mode in ipairs {"seccomp-exec", "seccomp-open", "lacks-openat", "lacks-mprotect", "lacks-pread64"} do
   add(mode, {"hard", mode}, tells, {code = "seccomp.forbidden"})
 end
+add("strict beside others", {"hard", "strict-main"}, tells)
 add("full descriptor table", {"hard", "full"}, tells, {code = "stage.failed"})
 -- A thread that no signal reaches stays in the script's hands until it stops by itself.
 add("thread in vfork", {"hard", "vfork"}, tells, {code = "process.unstoppable", quiet = true, after = function(c)

@@ -8,6 +8,7 @@ return {
     parser:argument "pid":args "*":description "Process IDs or names; the same as -p."
     cli.selection_options(parser)
     cli.receipt_option(parser)
+    cli.seccomp_option(parser)
   end,
   run = function(options, out)
     options.process = options.process or {}
@@ -16,7 +17,9 @@ return {
       local runtime = assert(process:runtime())
       local result = {pid = process.pid, comm = process.comm, state = "already"}
       -- Also when nothing is pending: a container may be left that nobody came to unload.
-      local recovered = require "ulp.transition".with_receipts(options.receipt, runtime.recover, runtime)
+      local recovered = require "ulp.transition".with_receipts(options.receipt, runtime.recover, runtime, {
+        seccomp = options.seccomp,
+      })
       result.receipt, recovered.receipt = recovered.receipt, nil
       if recovered.action ~= "none" then result.recovered, result.state = recovered, "done" end
       return result

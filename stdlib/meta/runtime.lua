@@ -56,8 +56,9 @@ function Runtime:unload(operation, options) end
 
 --- Writes off patches whose target library the program has unloaded, and gives their containers back.
 --- @param ids string[]
+--- @param options? {seccomp: string?}
 --- @return table[] containers `id path state reason lost`
-function Runtime:forget(ids) end
+function Runtime:forget(ids, options) end
 
 --- Switches live patching in the process on or off. Raises `runtime.disabled` after an internal error, which this cannot lift.
 --- @param enabled boolean
@@ -65,7 +66,7 @@ function Runtime:forget(ids) end
 function Runtime:set_patchable(enabled) end
 
 --- Finishes or undoes the operation of a tool that died.
---- @param options? {timeout: number|string|nil}
+--- @param options? {timeout: number|string|nil, seccomp: string?}
 --- @return {pid: integer, state: string, what: string, found: string, action: string, tool: integer, unloaded: table[],
 ---   pause_us: number, receipt: table?} recovered `state` (and `found`): in which state the operation was left;
 ---   `what`: what was done about it, for people; `action`: the same in one word

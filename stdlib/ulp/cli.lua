@@ -210,9 +210,15 @@ function M.change_options(parser)
     :description "What to do about patches that somebody other than root and you can change or replace."
   parser:option "--blockers":choices {"wait", "fail"}
     :description "Threads inside a function to be switched: try again until the timeout, or give up at once."
+  M.seccomp_option(parser)
+  parser:flag "--dry-run":description "Print the plan and change nothing."
+end
+
+--- Declares `--seccomp`.
+--- @param parser table
+function M.seccomp_option(parser)
   parser:option "--seccomp":choices {"check", "ignore", "suspend"}
     :description "Filters of the thread that loads: they must allow it, are not looked at, or are suspended meanwhile."
-  parser:flag "--dry-run":description "Print the plan and change nothing."
 end
 
 --- Declares `--receipt`.

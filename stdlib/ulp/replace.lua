@@ -27,7 +27,7 @@ function M.replace(p, library, containers, options)
           if patch.applied then left[#left + 1] = patch.id elseif patch.lost then lost[#lost + 1] = patch.id end
         end
       end
-      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost) or nil
+      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost, {seccomp = options.seccomp}) or nil
       return assert(plans.plan(target, handles, left, options)), left, cleaned
     end, options)
   end)

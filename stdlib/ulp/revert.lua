@@ -44,7 +44,7 @@ function M.revert(p, patches, options)
   return transition.each(p, function(process)
     return transition.run(process, function(target, runtime)
       local lost = in_state(runtime, ids, "lost")
-      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost) or nil
+      local cleaned = #lost > 0 and not options.dry_run and runtime:forget(lost, {seccomp = options.seccomp}) or nil
       local wanted = in_state(runtime, ids, "applied")
       if #wanted == 0 then return nil, nil, cleaned end
       return assert(plans.plan(target, {}, wanted)), wanted, cleaned

@@ -226,9 +226,9 @@ end
 ---
 --- Finishes or undoes what a dead tool left. When that is done and only its containers could not be given back just now, what
 --- was found is told all the same, and the next attempt goes on.
-local function recover(runtime, kept)
+local function recover(runtime, options, kept)
   local found = runtime:state()
-  local done, outcome = pcall(runtime.recover, runtime)
+  local done, outcome = pcall(runtime.recover, runtime, {seccomp = options.seccomp})
   if done then
     kept.recovered = outcome
     return
@@ -248,7 +248,7 @@ local function attempt(p, make_plan, options, deadline, kept)
     if options.recover == false then
       err.raise("operation.pending", ("process %d has an unfinished operation"):format(p.pid), {pid = p.pid})
     end
-    if not options.dry_run then recover(runtime, kept) end
+    if not options.dry_run then recover(runtime, options, kept) end
   end
   result.recovered = kept.recovered
   local plan, reverted, cleaned = make_plan(p, runtime)

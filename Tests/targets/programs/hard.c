@@ -2,10 +2,11 @@
  *
  * usage: hard MODE...
  * seccomp-strict|seccomp-exec|seccomp-open|seccomp-memfd|seccomp-trap|files|mdwe|dumpable|locked|space|size|procs|fresh|nobody|
- * full|vfork|none: each is set up before "ready". allowed: a filter that ends the process for every call but those that it
- * and a patch need; lacks-CALL: without CALL; fresh-allowed: before anything was allocated. nobody: a process of root that
- * became another user's. files, full: it may open none, it has no descriptor left. vfork: a thread waits in vfork(2), where the
- * kernel does not let it be stopped, until "free"; vfork-main: the only thread does, until a line comes.
+ * full|vfork|strict-main|none: each is set up before "ready". allowed: a filter that ends the process for every call but those
+ * that it and a patch need; lacks-CALL: without CALL; fresh-allowed: before anything was allocated. nobody: a process of root
+ * that became another user's. files, full: it may open none, it has no descriptor left. vfork: a thread waits in vfork(2),
+ * where the kernel does not let it be stopped, until "free"; vfork-main: the only thread does, until a line comes.
+ * strict-main: the first thread is in seccomp strict mode, another one is not.
  * On stdin: "tell" answers with the number, "trap" with how often a call was trapped, "free" gives a descriptor back and ends
  * the vfork. In strict mode nothing but read and write is left, so the number is told once. */
 #define _GNU_SOURCE
@@ -172,19 +173,8 @@ static int set_up(const char *mode) {
   return 1;
 }
 
-int main(int argc, char **argv) {
+static void *serve(void *unused) {
   char word[64];
-  setvbuf(stdout, NULL, _IONBF, 0);
-  printf("dozen=%d.\n", dozen());
-  for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "seccomp-strict") == 0) {
-      static const char said[] = "ready\n";
-      if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) || write(1, said, sizeof said - 1) < 0) return 2;
-      while (read(0, word, sizeof word) > 0) {}
-      syscall(SYS_exit, 0);
-    }
-    if (set_up(argv[i])) return 2;
-  }
   puts("ready");
   while (read(0, word, sizeof word) > 0) {
     if (strncmp(word, "free", 4) == 0) give_free();
@@ -196,5 +186,33 @@ int main(int argc, char **argv) {
     }
   }
   puts("bye");
+  exit(0);
+  return unused;
+}
+
+/* The first thread reads what never comes; another one serves. */
+static int serve_beside_strict(void) {
+  int silent[2];
+  char byte;
+  pthread_t thread;
+  if (pipe(silent) || pthread_create(&thread, NULL, serve, NULL) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)) return 1;
+  return read(silent[0], &byte, 1) >= 0;
+}
+
+int main(int argc, char **argv) {
+  char word[64];
+  setvbuf(stdout, NULL, _IONBF, 0);
+  printf("dozen=%d.\n", dozen());
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "seccomp-strict") == 0) {
+      static const char said[] = "ready\n";
+      if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) || write(1, said, sizeof said - 1) < 0) return 2;
+      while (read(0, word, sizeof word) > 0) {}
+      syscall(SYS_exit, 0);
+    }
+    if (strcmp(argv[i], "strict-main") == 0) return serve_beside_strict();
+    if (set_up(argv[i])) return 2;
+  }
+  serve(NULL);
   return 0;
 }
