@@ -51,6 +51,7 @@ struct LoadedView {
   /// No honest library has more; a hostile one must not make us allocate more than this.
   static let symbolLimit = 1 << 20
   static let stringLimit = 64 << 20
+  static let relocationLimit = 1 << 20
 
   func broken(_ reason: String) -> CodedError {
     CodedError(fault, "\(printable(name)): \(reason)", data: ["path": .text(name)])
@@ -170,7 +171,7 @@ struct LoadedView {
     var found: [Relocation] = []
     for (table, size) in [(DT_RELA, DT_RELASZ), (DT_JMPREL, DT_PLTRELSZ)] {
       guard let pointer = dynamic.value(table), let size = dynamic.value(size), let place = address(pointer) else { continue }
-      guard size <= room(place) else { throw broken("its relocations leave it") }
+      guard size <= room(place), size <= UInt64(LoadedView.relocationLimit * 24) else { throw broken("it has too many relocations") }
       found += Relocation.parse(try memory.read(place, count: Int(size)))
     }
     return found

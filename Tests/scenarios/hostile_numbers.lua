@@ -70,6 +70,31 @@ do
   t.unharmed(c.pid)
 end
 
+-- Relocations without end, in a target library that reaches as far as it says and in one that reaches to the end of everything.
+for _, reach in ipairs {"as it is", "everything"} do
+  local c <close> = t.target {"numserv", timeout = 100}
+  local p <close> = assert(ulp.attach(c.pid))
+  local base = p.libs["libdozens.so.0"].bias
+  t.eq(p:call("mprotect", {base, 4096, 3}), 0)
+  local dynamic
+  for index = 0, p:unpack(base + 56, "<I2") - 1 do
+    local header = base + p:unpack(base + 32, "<I8") + 56 * index
+    local kind, _, _, address = p:unpack(header, "<I4I4I8I8")
+    if kind == 2 then dynamic = base + address end
+    if kind == 1 and address > 0 and reach == "everything" then p:write(header + 40, string.pack("<I8", 1 << 46)) end
+  end
+  t.eq(p:call("mprotect", {dynamic & ~4095, 8192, 3}), 0)
+  for place = dynamic, dynamic + 1024, 16 do
+    local tag = p:unpack(place, "<I8")
+    if tag == 0 then break end
+    if tag == 8 or tag == 2 then -- DT_RELASZ, DT_PLTRELSZ
+      for _, size in ipairs {-1, 1 << 45, 1 << 33, 25} do lie(c.pid, place + 8, string.pack("<i8", size)) end
+    end
+  end
+  c:ask("dozen", "12\n")
+  t.unharmed(c.pid)
+end
+
 -- SUSE's runtime: a list that begins at the end, behind a call that failed.
 local c <close> = t.target {"numserv", preload = t.path "suse/libpulp.so", timeout = 100}
 local p <close> = assert(ulp.attach(c.pid))
