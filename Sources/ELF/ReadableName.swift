@@ -7,6 +7,7 @@ import Glibc
 /// that functions made from templates have.
 public struct ReadableName: Sendable, Equatable {
   private let bytes: [UInt8]
+  var length: Int { bytes.count }
 
   public init(written text: String) { bytes = ReadableName.normal(Array(text.utf8)) }
 
@@ -58,8 +59,18 @@ public struct ReadableName: Sendable, Equatable {
 public struct ReadableNames {
   private let all: [(name: ReadableName, symbol: ELFSymbol)]
 
+  /// What all names together may take; a library has a hundredth of it.
+  private static let limit = 256 << 20
+
   public init(_ symbols: some Sequence<ELFSymbol>) {
-    all = symbols.compactMap { symbol in ReadableName(mangled: symbol.name).map { ($0, symbol) } }
+    var found: [(name: ReadableName, symbol: ELFSymbol)] = []
+    var total = 0
+    for symbol in symbols where total < ReadableNames.limit {
+      guard let name = ReadableName(mangled: symbol.name) else { continue }
+      total += name.length
+      found.append((name, symbol))
+    }
+    all = found
   }
 
   /// The symbols that a written name means: those of exactly this name if there are any, else those that go on behind it.

@@ -96,3 +96,22 @@ local exported = {names[1], names[3], "#shop::Till::rate:fixed::limit"}
 t.eq(symbols(assert(packed(exported, {target = stripped}))), {mangled[1], mangled[3]}, "from a stripped library")
 t.write_file(description, object .. "\n@" .. stripped .. "\n" .. names[5] .. "\n")
 t.raises("target.function_missing", function() return ulp.pack(description) end)
+
+-- Names that would become gigabytes long are no names; others of the same library are.
+local digits, parts, last = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", {"_Z1fP1a"}, "S0_"
+for level = 1, 30 do
+  parts[#parts + 1] = ("%s%s%sE"):format(level == 1 and "1bI" or "S1_I", last, last)
+  last = ("S%s_"):format(digits:sub(level + 2, level + 2))
+end
+local hostile = t.cc {kind = "library", as = "libwide.so.0", code = ([[
+  int wide(void) __asm__("%s");
+  int wide(void) { return 1; }
+  int plain(int x) __asm__("_ZN4shop5plainEi");
+  int plain(int x) { return x; }
+]]):format(table.concat(parts))}
+local began = t.clock()
+t.write_file(description, ("%s\n@%s\nshop::plain(int):fixed::hidden\n"):format(object, hostile))
+t.eq(symbols(assert(ulp.pack(description))), {{"_ZN4shop5plainEi", "_ZN5fixed6hiddenEj"}})
+t.write_file(description, ("%s\n@%s\nshop::none:fixed::hidden\n"):format(object, hostile))
+t.raises("target.function_missing", function() return ulp.pack(description) end)
+t.ok(t.clock() - began < 60, "and nothing takes for ever")
