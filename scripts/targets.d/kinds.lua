@@ -87,7 +87,7 @@ for _, mode in ipairs {"none", "fresh", "mdwe", "dumpable", "locked", "space", "
   add(mode, {"hard", mode}, tells)
 end
 for _, call in ipairs {"nanosleep", "poll"} do
-  add(call .. ", no restart_syscall", {"idle", call, "300", "no-restart"}, plain)
+  add("barred " .. call, {"idle", call, "300", "no-restart"}, plain)
 end
 for _, mode in ipairs {"seccomp-exec", "seccomp-open", "lacks-openat", "lacks-mprotect", "lacks-pread64"} do
   add(mode, {"hard", mode}, tells, {code = "seccomp.forbidden"})
@@ -99,6 +99,15 @@ add("thread in vfork", {"hard", "vfork"}, tells, {code = "process.unstoppable", 
   c:ask("free", "dozen=12.", {reject = "dozen=13."})
 end})
 add("seccomp-strict", {"hard", "seccomp-strict"}, function() end, {code = "seccomp.strict"})
+
+-- In another world. A kernel that makes no such thing makes no such target.
+if os.execute "unshare -m true 2>/dev/null" then
+  local script = 'mount --make-rprivate / && mount -o remount,bind,ro / && exec "$0" none'
+  add("read-only root", {"/usr/bin/unshare", "-m", "/bin/sh", "-c", script, t.path "hard"}, tells)
+end
+if os.execute "unshare -Ur true 2>/dev/null" then
+  add("user namespace", {"/usr/bin/unshare", "-Ur", t.path "hard", "none"}, tells)
+end
 
 -- In somebody else's hands
 add("traced", {"numserv"}, plain, {code = "process.traced", beside = function(c)
