@@ -83,7 +83,8 @@ function M.text(result)
   if type(recovered) == "table" then
     -- SUSE's runtime does not remember who began.
     local whose = recovered.tool and ("an operation of ulpsh (process %s)"):format(clean(recovered.tool)) or "a call of a tool"
-    lines[#lines + 1] = ("  recovered: %s was found %s; %s"):format(whose, clean(recovered.state or "?"), clean(recovered.what or "?"))
+    lines[#lines + 1] = ("  recovered: %s was found %s; %s"):format(
+      whose, clean(recovered.state or "?"), clean(recovered.what or "?"))
   end
   M.receipt_lines(result.receipt, lines)
   for _, warning in ipairs(type(result.warnings) == "table" and result.warnings or {}) do
