@@ -11,6 +11,7 @@
  *   --timeout MS  for one run of an entry     --unchecked    send without looking at target and container
  *   --raw         CONTAINER is metadata in the wire form     --show  print every instruction of the queue
  *   --die-at N    be killed before instruction N of the queue, counted from 0
+ *   --between HEX   put threads that run within 8 bytes of an entry between its two nops
  *   --abandon-at N  leave the queue there, unacknowledged, but let go of the process as at the end
  *   --count N     apply and revert in turn, N runs; report sums
  *
@@ -150,6 +151,7 @@ int main(int count, char **arguments) {
     else if (has_value && !strcmp(name, "--revert-all")) options.revert_all = arguments[++i];
     else if (has_value && !strcmp(name, "--timeout")) options.timeout_ms = atoi(arguments[++i]);
     else if (has_value && !strcmp(name, "--die-at")) options.die_at = atoi(arguments[++i]);
+    else if (has_value && !strcmp(name, "--between")) options.between = strtoull(arguments[++i], NULL, 16);
     else if (has_value && !strcmp(name, "--abandon-at")) options.abandon_at = atoi(arguments[++i]);
     else if (has_value && !strcmp(name, "--count")) options.count = atoi(arguments[++i]);
     else return 64;

@@ -20,6 +20,7 @@ struct options {
   int attempts, timeout_ms, count, die_at, abandon_at;
   bool revert, unchecked, raw, show;
   const char *revert_all, *prefix;
+  uint64_t between;
 };
 extern struct options options;
 extern bool is_finished; /* the last run came to its int3; that tool does not ask */

@@ -30,8 +30,14 @@ static bool attach(struct target *target, pid_t tid) {
     usleep(10000);
   }
   if (waitpid(tid, &status, __WALL) != tid || !WIFSTOPPED(status)) return false;
-  target->threads[target->thread_count] = tid;
-  return !ptrace(PTRACE_GETREGS, tid, 0, &target->registers[target->thread_count++]);
+  struct user_regs_struct *registers = &target->registers[target->thread_count];
+  target->threads[target->thread_count++] = tid;
+  if (ptrace(PTRACE_GETREGS, tid, 0, registers)) return false;
+  /* Chance helped: in a function of a few instructions without a frame it may as well stand between its two nops. */
+  bool is_in_call = (long)registers->orig_rax >= 0;
+  if (!options.between || tid == target->pid || is_in_call || registers->rip - options.between >= 8) return true;
+  registers->rip = options.between + 1;
+  return !ptrace(PTRACE_SETREGS, tid, 0, registers);
 }
 
 unsigned stop_all(struct target *target) {
