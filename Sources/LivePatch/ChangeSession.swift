@@ -24,6 +24,10 @@ final class ChangeSession {
   let receipt: Receipt?
   /// What is done about the filters of threads that are borrowed.
   var seccomp = SeccompPolicy.check
+  /// The operator's limits in microseconds: of one world-stop, and of unloading a container.
+  var maxPause: UInt64?
+  var maxCarrier: UInt64?
+  var pauseLimit: UInt64 { min(maxPause ?? .max, PatchOperation.stopLimit) }
   /// The longest world-stop that is allowed to come by a carrier, in microseconds.
   var borrowLimit: UInt64 = 20_000
   private var sequence: UInt64
@@ -50,6 +54,11 @@ final class ChangeSession {
     while facts.tracer == ul_thread_id() && !grace.hasPassed {
       ul_attend_sleep(1000)
       facts = try process.facts()
+    }
+    guard facts.tracer != ul_thread_id() else {
+      throw CodedError(
+        .processUnstoppable, "thread \(process.pid) of process \(process.pid) was asked to stop before and has not come to it yet",
+        data: ["pid": .integer(Int64(process.pid)), "tid": .integer(Int64(process.pid))])
     }
     return facts
   }
@@ -211,14 +220,10 @@ final class ChangeSession {
 
   /// Stops the world with every thread out of stubs, paddings and entry bytes, also those whose interrupted place lies in
   /// a signal frame: they are let go and met again. Afterwards slots are unreachable and entries may be rewritten.
-  ///
-  /// - Parameter pause: the longest time that one stop may take, microseconds.
-  func stopWorldAtRest(
-    _ check: WorldCheck, _ unwinder: StackUnwinder, until deadline: Deadline, pause: UInt64 = PatchOperation.stopLimit
-  ) throws(CodedError) -> WorldStop {
+  func stopWorldAtRest(_ check: WorldCheck, _ unwinder: StackUnwinder, until deadline: Deadline) throws(CodedError) -> WorldStop {
     while true {
       // The last attempt gets time for its stop, too, or a late handler would look like a thread that cannot be stopped.
-      let world = try stopWorld(until: Deadline(afterMicroseconds: pause))
+      let world = try stopWorld(until: Deadline(afterMicroseconds: pauseLimit))
       do throws(CodedError) {
         try check.rewindAll(&trace)
         guard let tid = try firstInTransit(check, unwinder) else { return world }
@@ -236,6 +241,14 @@ final class ChangeSession {
     }
   }
 
+  /// Within the operator's limit, a thread that does not stand in time is a pause that would be too long. `what` is true then.
+  func pauseError(_ error: CodedError, _ what: String) -> CodedError { runtime.pauseError(error, maxPause, what) }
+
+  /// Asked while the world stands, before anything is written.
+  func checkPause(_ world: WorldStop, _ what: String) throws(CodedError) {
+    if let maxPause, Deadline.now - world.began > maxPause &* 1000 { throw runtime.tooLong(maxPause, what) }
+  }
+
   private func firstInTransit(_ check: WorldCheck, _ unwinder: StackUnwinder) throws(CodedError) -> pid_t? {
     for tid in trace.stoppedThreads {
       guard let registers = trace.registers(of: tid) else { continue }
@@ -248,12 +261,12 @@ final class ChangeSession {
   // MARK: - Who is in a container
 
   /// What `occupants` says, with a stop of its own.
-  func findOccupants(of patches: [LoadedPatch], pause: UInt64 = PatchOperation.stopLimit) throws(CodedError) -> [UInt64: Occupancy] {
+  func findOccupants(of patches: [LoadedPatch]) throws(CodedError) -> [UInt64: Occupancy] {
     if patches.isEmpty { return [:] }
     for attempt in 1... {
       let unwinder = process.currentUnwinder()
       do throws(CodedError) {
-        _ = try stopWorld(until: Deadline(afterMicroseconds: pause))
+        _ = try stopWorld(until: Deadline(afterMicroseconds: pauseLimit))
       } catch {
         guard error.code == .processUnstoppable, attempt < 8 else { throw error }
         continue
@@ -280,5 +293,19 @@ final class ChangeSession {
     try process.memory.store(odd, to: operationAddress)
     try body()
     try process.memory.store(odd &+ 1, to: operationAddress)
+  }
+}
+
+extension PulpRuntime {
+  func pauseError(_ error: CodedError, _ maxPause: UInt64?, _ what: String) -> CodedError {
+    guard error.code == .processUnstoppable, let maxPause, maxPause < PatchOperation.stopLimit else { return error }
+    return tooLong(maxPause, what)
+  }
+
+  fileprivate func tooLong(_ limit: UInt64, _ what: String) -> CodedError {
+    CodedError(
+      .switchPause, "process \(process.pid): stopping took longer than \(limit) us; \(what)",
+      hint: "the next change finishes it, or `ulpsh recover`",
+      data: ["pid": .integer(Int64(process.pid)), "max_pause_us": .integer(Int64(limit))])
   }
 }

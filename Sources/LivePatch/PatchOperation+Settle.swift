@@ -38,14 +38,15 @@ extension PatchOperation {
     let check = WorldCheck(runtime, places: places(), leaving: [])
     let unwinder = process.currentUnwinder()
     try session.setOperationState(PULP_OP_SETTLING)
-    let world = try briefly { () throws(CodedError) in
-      try session.stopWorldAtRest(check, unwinder, until: Deadline(afterMicroseconds: PatchOperation.stopLimit), pause: pauseLimit)
-    }
+    let world: WorldStop
+    do throws(CodedError) {
+      world = try session.stopWorldAtRest(check, unwinder, until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
+    } catch { throw session.pauseError(error, "the change is in force, and its detours stay longer ones") }
     var failure: CodedError?
     do throws(CodedError) {
       try confirm(PULP_OP_SETTLING)
       occupants = session.occupants(of: left + retired, unwinder)
-      if let maxPause, Deadline.now - world.began > maxPause * 1000 { throw unsettled(maxPause) }
+      try session.checkPause(world, "the change is in force, and its detours stay longer ones")
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
     let isLast = failure == nil && left.isEmpty && retired.isEmpty
@@ -62,21 +63,6 @@ extension PatchOperation {
     self.session = nil
   }
 
-  /// Runs a stop with the limit of the switch: a thread that does not stand in time is a pause that would be too long.
-  private func briefly(_ stop: () throws(CodedError) -> WorldStop) throws(CodedError) -> WorldStop {
-    do { return try stop() } catch {
-      guard error.code == .processUnstoppable, let maxPause, maxPause < PatchOperation.stopLimit else { throw error }
-      throw unsettled(maxPause)
-    }
-  }
-
-  private func unsettled(_ limit: UInt64) -> CodedError {
-    CodedError(
-      .switchPause, "process \(process.pid): stopping took longer than \(limit) us; the change is in force, and its detours stay longer ones",
-      hint: "the next change finishes it, or `ulpsh recover`",
-      data: ["pid": .integer(Int64(process.pid)), "max_pause_us": .integer(Int64(limit))])
-  }
-
   /// Disposes of the containers that a settled change left, and of those that had to stay earlier. Ends the session, unless
   /// `waits` and a thread is in what is to be unloaded: then nothing is done, and asking again looks again.
   ///
@@ -86,6 +72,7 @@ extension PatchOperation {
   ) throws(CodedError) -> [UnloadOutcome] {
     if phase == .settled && session == nil { return [] }
     let session = try openSession(.settled)
+    session.maxCarrier = maxCarrier
     if waits {
       let inTheWay = try occupied(policy, session)
       if !inTheWay.isEmpty { return inTheWay }
@@ -96,11 +83,11 @@ extension PatchOperation {
     for patch in retired.reversed() where occupants[patch.address] == nil {
       let isLeft = left.contains { $0.container == patch.container }
       guard patch.keepReason == nil || isLeft && policy == .always else { continue }
-      let outcome = try PatchOperation.unload(patch, session, maxCarrier: maxCarrier, timeout: timeout)
+      let outcome = try PatchOperation.unload(patch, session, timeout: timeout)
       if outcome.state == .unloaded { outcomes.append(outcome) }
     }
     for patch in left {
-      outcomes.append(try session.dispose(of: patch, policy, occupancy: occupants[patch.address], maxCarrier: maxCarrier, timeout: timeout))
+      outcomes.append(try session.dispose(of: patch, policy, occupancy: occupants[patch.address], timeout: timeout))
     }
     carrierNanoseconds = session.carrierNanoseconds
     pauseNanoseconds = max(pauseNanoseconds, session.trace.borrowPause)
@@ -112,7 +99,7 @@ extension PatchOperation {
   private func occupied(_ policy: UnloadPolicy, _ session: ChangeSession) throws(CodedError) -> [UnloadOutcome] {
     let wanted = left.filter { policy == .always || policy == .automatic && $0.keepReason == nil }
     guard wanted.contains(where: { occupants[$0.address] != nil }) else { return [] }
-    if hasWaited { occupants = try session.findOccupants(of: left + retired, pause: pauseLimit) }
+    if hasWaited { occupants = try session.findOccupants(of: left + retired) }
     hasWaited = true
     return wanted.compactMap { patch in
       occupants[patch.address].map {
@@ -122,14 +109,14 @@ extension PatchOperation {
   }
 
   static func unload(
-    _ patch: LoadedPatch, _ session: ChangeSession, maxCarrier: UInt64? = nil, timeout: UInt64
+    _ patch: LoadedPatch, _ session: ChangeSession, timeout: UInt64
   ) throws(CodedError) -> UnloadOutcome {
     var found: ChangeSession.Answer?
     // The runtime unlinks and unmaps the patch's block: readers must not trust what they see meanwhile.
     try session.changingLists { () throws(CodedError) in
       do throws(CodedError) {
         found = try session.call(
-          session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), maxCarrier: maxCarrier,
+          session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), maxCarrier: session.maxCarrier,
           callee: .unloading(patch.container), needs: patch.wasGuest && session.seccomp != .ignore ? .guest : [])
       } catch { throw error.leavesLoaderLocked ? try quarantine(error, session) : error }
     }
@@ -160,7 +147,7 @@ extension PatchOperation {
     try takeBackHarmlessWrites()
     var outcomes: [UnloadOutcome] = []
     // Nothing leads there yet, but a constructor may have started threads.
-    let inhabited = plan.runsForeignCode ? try session.findOccupants(of: loaded, pause: pauseLimit) : [:]
+    let inhabited = plan.runsForeignCode ? try session.findOccupants(of: loaded) : [:]
     for patch in loaded { outcomes.append(try session.giveBackUnused(patch, inhabited[patch.address], timeout: timeout)) }
     carrierNanoseconds = session.carrierNanoseconds
     process.refresh()

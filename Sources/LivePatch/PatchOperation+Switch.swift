@@ -30,7 +30,7 @@ extension PatchOperation {
   /// 8-byte store. Otherwise lets go and says who is in the way. Fails with `process.unstoppable`, `switch.max_pause`.
   public func performSwitch(_ options: SwitchOptions = SwitchOptions()) throws(CodedError) -> SwitchOutcome {
     let session = try openSession(.staged)
-    maxPause = options.maxPause
+    session.maxPause = options.maxPause
     let check = try worldCheck()
     let writes = try arming()
     let unwinder = process.currentUnwinder()

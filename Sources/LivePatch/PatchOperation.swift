@@ -61,9 +61,6 @@ public final class PatchOperation {
   var occupants: [UInt64: Occupancy] = [:]
   /// Whether `unload` has found somebody in them before.
   var hasWaited = false
-  /// The longest world-stop in microseconds that the operator allowed the switch; all later ones keep to it.
-  var maxPause: UInt64?
-  var pauseLimit: UInt64 { min(maxPause ?? .max, PatchOperation.stopLimit) }
   /// Whether the stop has been rehearsed: once is enough.
   var isRehearsed = false
   /// What staging wrote, to be written back by an abort.

@@ -48,9 +48,11 @@ public struct RecoveryOutcome {
 
 extension PulpRuntime {
   /// Finds what an ulpsh that died left behind, and finishes or undoes it: the universe decides which. Fails with
-  /// `call.busy` while the dead tool's container is still being loaded. Giving containers back takes a call, under the filters
-  /// as `seccomp` says.
-  public func recover(timeout: UInt64 = 5_000_000, seccomp: SeccompPolicy = .check) throws(CodedError) -> RecoveryOutcome {
+  /// `call.busy` while the dead tool's container is still being loaded, and with `switch.max_pause`. Giving containers back
+  /// takes a call, under the filters as `seccomp` says.
+  public func recover(
+    timeout: UInt64 = 5_000_000, seccomp: SeccompPolicy = .check, maxPause: UInt64? = nil, maxCarrier: UInt64? = nil
+  ) throws(CodedError) -> RecoveryOutcome {
     let leftovers = try leftoverPatches(of: operation())
     let state = try operation().state
     let (universe, patches) = try journal()
@@ -59,9 +61,13 @@ extension PulpRuntime {
     {
       return RecoveryOutcome(found: .idle, action: .none, unloaded: [], tool: 0, pauseNanoseconds: 0, receipt: nil)
     }
-    let session = try ChangeSession(self)
-    session.seccomp = seccomp
-    return try Recovery(self, session, timeout: timeout).runAll()
+    do throws(CodedError) {
+      let session = try ChangeSession(self)
+      session.seccomp = seccomp
+      session.maxPause = maxPause
+      session.maxCarrier = maxCarrier
+      return try Recovery(self, session, timeout: timeout).runAll()
+    } catch { throw pauseError(error, maxPause, Recovery.untouched) }
   }
 
   /// Containers that were loaded and never came into force, of an operation that is over; without those that stay for good.
@@ -71,6 +77,8 @@ extension PulpRuntime {
 }
 
 private struct Recovery {
+  static let untouched = "what a dead ulpsh has left stays for now"
+
   let runtime: PulpRuntime
   let session: ChangeSession
   let timeout: UInt64
@@ -187,6 +195,7 @@ private struct Recovery {
     let world = try session.stopWorldAtRest(check, runtime.process.currentUnwinder(), until: Deadline(afterMicroseconds: PatchOperation.stopLimit))
     var failure: CodedError?
     do throws(CodedError) {
+      try session.checkPause(world, Recovery.untouched)
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
     session.trace.resumeWorld()

@@ -86,7 +86,7 @@ extension ChangeSession {
 
   /// Unloads one container, or keeps it and says why. A kept one lets its pinned library go, and only one block remembers it.
   func dispose(
-    of patch: LoadedPatch, _ policy: UnloadPolicy, occupancy: Occupancy?, maxCarrier: UInt64? = nil, timeout: UInt64
+    of patch: LoadedPatch, _ policy: UnloadPolicy, occupancy: Occupancy?, timeout: UInt64
   ) throws(CodedError) -> UnloadOutcome {
     var reason = occupancy?.reason
     switch policy {
@@ -96,7 +96,7 @@ extension ChangeSession {
       reason = KeepReason.asked.text
       if patch.keepReason == nil { try keep(patch) }
     }
-    guard let reason else { return try PatchOperation.unload(patch, self, maxCarrier: maxCarrier, timeout: timeout) }
+    guard let reason else { return try PatchOperation.unload(patch, self, timeout: timeout) }
     if patch.isPinned || patch.flags & UInt32(PULP_PATCH_WAS_LOADED.rawValue) != 0 {
       try changingLists { () throws(CodedError) in
         _ = try call(runtime.ext.retire, [patch.address], until: Deadline(afterMicroseconds: timeout))

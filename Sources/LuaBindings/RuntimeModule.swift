@@ -182,10 +182,13 @@ enum RuntimeModule {
       }
     }
     runtime.method("recover", "options") { handle, arguments in
-      let options = try arguments.options(1, ["timeout", "seccomp"])
+      let options = try arguments.options(1, ["timeout", "seccomp", "max_pause", "max_carrier"])
       let timeout = try options.duration("timeout").map { UInt64($0 / 1000) } ?? 5_000_000
       let runtime = try handle.open()
-      return record(try runtime.recover(timeout: timeout, seccomp: seccomp(options)), runtime.process)
+      let found = try runtime.recover(
+        timeout: timeout, seccomp: seccomp(options), maxPause: try options.duration("max_pause").map { UInt64(max(1, $0 / 1000)) },
+        maxCarrier: try options.duration("max_carrier").map { UInt64($0 / 1000) })
+      return record(found, runtime.process)
     }
   }
 

@@ -16,7 +16,7 @@ local program = t.cc {kind = "program", as = "holder", libraries = {t.path "libd
     while (scanf("%63s", word) == 1) {
       if (strcmp(word, "hold") == 0) { /* cannot be stopped until the child has ended */
         puts("holding");
-        if (vfork() == 0) { usleep(1500000); _exit(0); }
+        if (vfork() == 0) { usleep(2500000); _exit(0); }
         puts("held");
       } else printf("%s=%d\n", word, dozen());
     }
@@ -61,6 +61,32 @@ c:expect "held\n"
 serves(12)
 local again = t.state(ulp.trigger(p, fix), "done")
 t.eq({again.recovered.found, again.recovered.action}, {"settling", "finished"}, "by the next change")
+serves(13)
+
+-- What a tool has left that died, recovery leaves as it is for the same reason.
+do
+  local dead <close> = t.ulpsh {"-e", ([[
+    local p = ulp.attach(%d)
+    local staged = p:runtime():stage(assert(ulp.plan(p, {}, {%q})))
+    assert(p:switch(staged).switched)
+    os.exit(0, false)]]):format(c.pid, id())}
+  dead:expect_exit(0)
+end
+t.eq((runtime:state()), "committed")
+c:ask("hold", "holding\n")
+t.sleep(0.1)
+do
+  local tool <close> = t.ulpsh {
+    "trigger", "--json", "--max-pause", "200ms", "--timeout", "0.2", "-p", tostring(c.pid), fix, timeout = 20,
+  }
+  tool:expect '"switch.max_pause"'
+  tool:expect_exit(1)
+end
+t.eq((runtime:state()), "committed", "it is left as it is")
+c:expect "held\n"
+serves(12)
+again = t.state(ulp.trigger(p, fix, {timeout = 20}), "done")
+t.eq({again.recovered.found, again.recovered.action}, {"committed", "finished"})
 serves(13)
 
 -- The command tries again for as long as it has time.

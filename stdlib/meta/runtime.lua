@@ -66,7 +66,7 @@ function Runtime:forget(ids, options) end
 function Runtime:set_patchable(enabled) end
 
 --- Finishes or undoes the operation of a tool that died.
---- @param options? {timeout: number|string|nil, seccomp: string?}
+--- @param options? {timeout: number|string|nil, seccomp: string?, max_pause: number|string|nil, max_carrier: number|string|nil}
 --- @return {pid: integer, state: string, what: string, found: string, action: string, tool: integer, unloaded: table[],
 ---   pause_us: number, receipt: table?} recovered `state` (and `found`): in which state the operation was left;
 ---   `what`: what was done about it, for people; `action`: the same in one word

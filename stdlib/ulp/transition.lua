@@ -228,7 +228,8 @@ end
 --- was found is told all the same, and the next attempt goes on.
 local function recover(runtime, options, kept)
   local found = runtime:state()
-  local done, outcome = pcall(runtime.recover, runtime, {seccomp = options.seccomp})
+  local limits = {seccomp = options.seccomp, max_pause = options.max_pause, max_carrier = options.max_carrier}
+  local done, outcome = pcall(runtime.recover, runtime, limits)
   if done then
     kept.recovered = outcome
     return
