@@ -40,7 +40,9 @@ enum PatchModule {
       plan.property("empty") { $0.plan.isEmpty }
       plan.property("already") { $0.plan.already.map(\.description) }
       plan.property("warnings") { $0.plan.warnings }
-      plan.property("lost") { $0.plan.lost.map { lost -> LuaRecord in ["path": printable(lost.patch.path), "reason": lost.reason] } }
+      plan.property("lost") { $0.plan.lost.map { lost -> LuaRecord in
+        ["id": hexadecimal(lost.patch.id), "path": printable(lost.patch.path), "reason": lost.reason]
+      } }
       plan.property("applies") { $0.plan.applies.map(record) }
       plan.property("reverts") { $0.plan.reverts.map(record) }
       plan.description { describe($0.plan) }

@@ -41,7 +41,8 @@ for round = 1, 60 do
   c:ask("?", ("odd=0 hot=%d.\n"):format(found.name == "ENONE" and 13 or 12))
   if found.name == "EAGAIN" and #found.writes > 0 then
     merged = merged + 1
-    t.eq({#found.writes, found.writes[1].address, found.writes[1].size, found.writes[1].data}, {1, entry, 1, "66"}, "what it is given")
+    local write = found.writes[1]
+    t.eq({#found.writes, write.address, write.size, write.data}, {1, entry, 1, "66"}, "what it is given")
     t.eq(p:read(entry, 2), "\x66\x90", "one nop of two bytes")
     t.ok(not ulp.check(p, fix).applied, "nothing is applied")
     t.unharmed(c.pid)

@@ -230,6 +230,10 @@ function M.change(p, runtime, plan, options, deadline, result)
   local taken = {}
   result.runtime, result.pause_us, result.attempts = "suse", 0, 0
   warn_of(options, result)
+  -- A patch that the runtime still lists is "already applied" to it, whatever became of its library.
+  local lost = {}
+  for index, patch in ipairs(plan.lost) do lost[index] = patch.id end
+  if #lost > 0 then result.lost = runtime:forget(lost) end
   for _, step in ipairs(steps_of(plan)) do
     local called, outcome, attempts = pcall(take, p, runtime, step, options, deadline)
     if not (called and outcome) then
