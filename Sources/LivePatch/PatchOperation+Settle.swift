@@ -112,12 +112,14 @@ extension PatchOperation {
     _ patch: LoadedPatch, _ session: ChangeSession, timeout: UInt64
   ) throws(CodedError) -> UnloadOutcome {
     var found: ChangeSession.Answer?
+    let isGuarded = patch.wasGuest && session.seccomp != .ignore
+    if patch.wasGuest && !isGuarded { try session.unguard(patch) }
     // The runtime unlinks and unmaps the patch's block: readers must not trust what they see meanwhile.
     try session.changingLists { () throws(CodedError) in
       do throws(CodedError) {
         found = try session.call(
           session.runtime.ext.unload, [patch.address], until: Deadline(afterMicroseconds: timeout), maxCarrier: session.maxCarrier,
-          callee: .unloading(patch.container), needs: patch.wasGuest && session.seccomp != .ignore ? .guest : [])
+          callee: .unloading(patch.container), needs: isGuarded ? .guest : [])
       } catch { throw error.leavesLoaderLocked ? try quarantine(error, session) : error }
     }
     guard let answer = found else { throw session.runtime.corrupt("unload did not answer") }

@@ -106,6 +106,29 @@ do
   c:ask("tell", "dozen=13.", {reject = "dozen=12"})
 end
 
+-- It takes system calls, which are asked for, and not made where nobody has looked whether they are allowed.
+do
+  local c <close>, p = start("hard", "allowed")
+  local before = t.snapshot(c.pid)
+  local late = t.patch "dozens_late" -- makes none of its own
+  local said = t.refused("seccomp.forbidden", function() return ulp.trigger(p, late) end)
+  t.eq(said.calls, {"getpid", "sigaltstack", "rt_sigaction"})
+  t.unchanged(c.pid, before)
+  for _, options in ipairs {{seccomp = "ignore"}, {seccomp = "suspend"}} do
+    local done, result = pcall(ulp.trigger, p, late, options)
+    if done then
+      t.state(result, "done", options.seccomp)
+      c:ask("tell", "dozen=13.", {reject = "dozen=12"})
+      local left = t.state(ulp.revert(p, late, {seccomp = "ignore", unload = true}), "done", options.seccomp).containers[1]
+      t.eq(left.state, "unloaded", options.seccomp)
+    else
+      t.eq(result.code, "seccomp.permission", options.seccomp)
+    end
+    c:ask("tell", "dozen=12.", {reject = "dozen=13"})
+  end
+  t.unharmed(c.pid)
+end
+
 -- One process before, one after.
 do
   local c <close>, p = start "numserv"

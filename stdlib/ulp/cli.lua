@@ -209,7 +209,7 @@ function M.change_options(parser)
   parser:option "--ownership":choices {"ignore", "warn", "refuse"}
     :description "What to do about patches that somebody other than root and you can change or replace."
   parser:option "--blockers":choices {"wait", "fail"}
-    :description "Threads inside a function to be switched: try again until the timeout, or give up at once."
+    :description "Threads inside a function to be switched or a patch to be unloaded: wait until the timeout, or give up."
   M.seccomp_option(parser)
   parser:flag "--dry-run":description "Print the plan and change nothing."
 end
