@@ -151,12 +151,19 @@ public final class SuseRuntime: LivePatchRuntime {
       units += functions.count
       patches.append(
         LoadedPatch(
-          address: node, id: try memory.read(node, count: 32), libraryName: try text(words[4]), path: try text(words[5]),
+          address: node, id: try memory.read(node, count: 32), libraryName: try target(text(words[4]), functions), path: try text(words[5]),
           units: functions, appliedUniverse: 1, revertedUniverse: 0, container: 0..<0, targetBias: 0, targetBuildID: [],
           time: hasTimes ? words[9] : 0, flags: 0, operationNext: 0, handle: 0))
       node = words[7]
     }
     return patches
+  }
+
+  /// The program is recorded under what it calls itself; everywhere else its file's name is meant.
+  private func target(_ recorded: String, _ functions: [LoadedPatch.Unit]) throws(CodedError) -> String {
+    guard let entry = functions.first?.entry, let program = try process.libraries().first, program.isMain, program.image.extent.contains(entry)
+    else { return recorded }
+    return program.name
   }
 
   private func units(from first: UInt64, limit: Int) throws(CodedError) -> [LoadedPatch.Unit] {
