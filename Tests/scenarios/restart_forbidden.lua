@@ -94,7 +94,8 @@ for name, result in pairs(endless) do t.eq(calls[name].result, result, name) end
 c:send_end()
 c:expect "bye\n"
 
--- A signal that the program ignores wakes a thread only because it is traced.
+-- A signal that a thread ignores wakes it only because it is traced. (One to the whole process, which another thread may take
+-- first, wakes it without a stop: nothing can be done for it then.)
 for _, call in ipairs {"nanosleep", "poll", "futex"} do
   local sleeper <close> = t.target {"idle", call, "300", "no-restart", timeout = 20}
   local q <close> = assert(ulp.attach(sleeper.pid))
@@ -102,12 +103,12 @@ for _, call in ipairs {"nanosleep", "poll", "futex"} do
   do
     local staged <close> = assert(q:runtime()):stage(assert(ulp.plan(q, plain)))
     for _ = 1, 20 do
-      sleeper:signal "CHLD"
+      sleeper:send "ignored\n"
       t.sleep(0.005)
     end
     t.ok(q:switch(staged).switched, "the switch")
     for _ = 1, 20 do
-      sleeper:signal "CHLD"
+      sleeper:send "ignored\n"
       t.sleep(0.005)
     end
   end
@@ -116,5 +117,31 @@ for _, call in ipairs {"nanosleep", "poll", "futex"} do
   sleeper:send "report\n"
   local interrupted, failed, early = sleeper:expect("interrupted=(%d+) failed=(%d+) early=(%d+)", {pattern = true})
   t.eq({interrupted, failed, early}, {"0", "0", "0"}, call .. ": waits that ended with EINTR, failed, ended early")
+  t.unharmed(sleeper.pid)
+end
+
+-- A constructor that sleeps is looked at again and again, and forced out.
+do
+  local sleeper <close> = t.target {"idle", "nanosleep", "300", "no-restart", timeout = 20}
+  local q <close> = assert(ulp.attach(sleeper.pid))
+  local said = t.refused("call.timeout", function() return ulp.trigger(q, t.patch "misdeed_sleep", {timeout = 0.5}) end)
+  t.ok(said.forced, "it was forced to return: " .. tostring(said))
+  sleeper:ask("dozen", "12\n", {reject = "13"})
+  t.unharmed(sleeper.pid)
+end
+
+-- Without the runtime a borrowed thread is put back from outside.
+do
+  local sleeper <close> = t.spawn {t.path "idle", "nanosleep", "300", "no-restart", timeout = 20}
+  sleeper:expect "ready\n"
+  local q <close> = assert(ulp.attach(sleeper.pid))
+  for _ = 1, 3 do
+    local pid, _, tid = q:call("getpid", {}, {thread = sleeper.pid, timeout = 20})
+    t.eq({pid, tid}, {sleeper.pid, sleeper.pid}, "a call on the thread that sleeps")
+  end
+  t.sleep(0.7)
+  sleeper:send "report\n"
+  local interrupted, failed, early = sleeper:expect("interrupted=(%d+) failed=(%d+) early=(%d+)", {pattern = true})
+  t.eq({interrupted, failed, early}, {"0", "0", "0"}, "waits that ended with EINTR, failed, ended early")
   t.unharmed(sleeper.pid)
 end

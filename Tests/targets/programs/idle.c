@@ -2,13 +2,15 @@
  *
  * usage: idle read|accept|poll|epoll_wait|nanosleep|futex [MILLISECONDS [no-restart]]
  * no-restart: under a filter that ends the process for restart_syscall(2).
- * A helper thread reads stdin: "dozen" answers with the number, "poke" ends a wait of read or accept, "report" tells the
- * waits since the last report: how many, how many with EINTR or another error, how many ended early, the longest. */
+ * A helper thread reads stdin: "dozen" answers with the number, "poke" ends a wait of read or accept, "ignored" sends the
+ * main thread a signal that it ignores, "report" tells the waits since the last report: how many, how many with EINTR or
+ * another error, how many ended early, the longest. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@
 
 int dozen(void);
 
+static pthread_t sleeper;
 static int ends[2], listener, epoll;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static _Atomic long waits, interrupted, failed, early, longest;
@@ -56,6 +59,7 @@ static void *answer(void *unused) {
   while (scanf("%63s", word) == 1) {
     if (strcmp(word, "dozen") == 0) printf("%d\n", dozen());
     if (strcmp(word, "poke") == 0) poke();
+    if (strcmp(word, "ignored") == 0) pthread_kill(sleeper, SIGCHLD);
     if (strcmp(word, "report") == 0)
       printf("waits=%ld interrupted=%ld failed=%ld early=%ld longest=%ld.\n", atomic_exchange(&waits, 0), interrupted,
         failed, early, atomic_exchange(&longest, 0));
@@ -72,6 +76,7 @@ int main(int argc, char **argv) {
   pthread_t helper;
   socklen_t length = sizeof address;
   setvbuf(stdout, NULL, _IONBF, 0);
+  sleeper = pthread_self();
   if (argc > 3 && forbid_restart_syscall()) return 2;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   listener = socket(AF_INET, SOCK_STREAM, 0);
