@@ -188,7 +188,10 @@ public struct PatchPlanner {
     if runtime.remembersContainers, options.delivery == .path { try checkReuse(of: container) }
     let constructors = try container.constructors().map { $0.name ?? hex($0.address.rawValue) }
     let place = try place(of: container)
-    if !runtime.remembersContainers { try checkLoadedName(container, place.path) }
+    if !runtime.remembersContainers {
+      try checkLoadedName(container, place.path)
+      try checkReferences(container, library)
+    }
     if place.file == nil, options.delivery == .path { warnings.append("process \(process.pid) has no file \(printable(place.path)); its loader will refuse it") }
     let apply = PatchPlan.Apply(
       id: container.id, path: container.path, targetPath: place.path, file: place.file,
@@ -206,6 +209,20 @@ public struct PatchPlanner {
     var found: [String] = []
     for exposure in container.namedPaths.flatMap(fileExposures) where !found.contains(exposure) { found.append(exposure) }
     return found
+  }
+
+  /// SUSE's runtime adds whatever offset it is given to where the library is.
+  private func checkReferences(_ container: Container, _ library: LoadedLibrary) throws(CodedError) {
+    let threadLocal = library.image.programHeaders.first { $0.type == 7 }?.memorySize ?? 0  // PT_TLS
+    for reference in container.references {
+      let isThere = reference.isThreadLocal ? reference.targetOffset < threadLocal
+        : library.image.extent.contains(library.bias &+ reference.targetOffset)
+      if isThere { continue }
+      throw CodedError(
+        .containerContradiction,
+        "\(printable(container.path)) refers to \(printable(reference.targetName)) at \(hex(reference.targetOffset)), where \(printable(library.name)) has nothing",
+        data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path), "symbol": .text(reference.targetName)])
+    }
   }
 
   /// A loader that has an object of this path gives that back, whatever the file is by now.

@@ -60,11 +60,17 @@ extension SuseRuntime {
     guard let path = SuseRuntime.path(in: input) else { return nil }
     process.refreshLoaded(rehearsing: nil)
     // The patch's id begins with the first 16 bytes of the container's build ID.
-    let isLoaded = try process.libraries().contains { library in
+    let containers = try process.libraries().filter { library in
       guard let found = try? library.image.buildID() else { return false }
       return input[1...].starts(with: found.bytes.prefix(16))
     }
-    if isLoaded, SuseRuntime.detours(in: queue).allSatisfy(isCode) { return nil }
+    // Whatever is no code is a reference, which lies in the container.
+    func isInContainer(_ address: UInt64) -> Bool { containers.contains { $0.image.extent.contains(address) } }
+    if !containers.isEmpty, SuseRuntime.detours(in: queue).allSatisfy(isCode),
+      queue.writes.allSatisfy({ isCode($0.address) || isInContainer($0.address) })
+    {
+      return nil
+    }
     return CodedError(
       .containerChanged, "process \(process.pid) loaded \(printable(path)), and that is not what was checked",
       data: ["pid": .integer(Int64(process.pid)), "path": .text(path)])

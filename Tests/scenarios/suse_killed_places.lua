@@ -1,8 +1,8 @@
 -- timeout: 400
 -- slow
 -- The tool kills itself at steps of a change through SUSE's runtime in a program whose threads do nothing but allocate or load,
--- in one under a filter that is suspended, in a version that writes by itself, of two patches at once, and of a recovery: nobody is
--- left stopped, old or new is served, and the next command works.
+-- in one under a filter that is suspended, in a version that writes by itself, of two patches at once, and of a recovery: nobody
+-- is left stopped, old or new is served, and the next command works.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 

@@ -247,6 +247,12 @@ function M.change(p, runtime, plan, options, deadline, result)
     result.pause_us = math.max(result.pause_us, outcome.pause_us)
     result.attempts = result.attempts + attempts
     add_receipt(result, outcome.receipt)
+    for _, text in ipairs(outcome.prints) do
+      if text ~= "" then
+        result.warnings = result.warnings or {}
+        table.insert(result.warnings, "SUSE's libpulp says: " .. text)
+      end
+    end
   end
   result.carrier_us, result.state = result.pause_us, "done"
   return result
