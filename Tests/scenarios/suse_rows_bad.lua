@@ -3,4 +3,4 @@
 -- names the tool says and returns what it does on ours.
 local t = require "ulp.scenario"
 t.shared "suse_rows" {"bad_container", "bad_entry", "bad_references", "bad_target", "bad_units", "bad_special", "bad_traced",
-  "bad_permission", "bad_process", "crash", "execs", "inherited", "upgraded", "signals", "interrupt", "cli", "ulp_name"}
+  "bad_permission", "bad_process", "crash", "execs", "inherited", "upgraded", "interrupt", "cli", "ulp_name"}
