@@ -58,6 +58,7 @@ static void serve(struct attended *entry) {
   while (entry->tid != 0 && !entry->held && (result = ul_wait(entry->tid, 0, &status)) != 0) {
     /* Not our tracee any more: an execve of another thread took its number, or it was collected elsewhere. */
     if (result < 0) status = (struct ul_wait_status){.kind = UL_WAIT_EXITED};
+    if (status.kind == UL_WAIT_STOPPED && status.event == 0) ul_spare_interruption(entry->tid, status.signal);
     if (status.kind != UL_WAIT_STOPPED) {
       if (entry->mode == UL_ATTEND_LET_GO) forget(entry);
       else hold(entry, &status);

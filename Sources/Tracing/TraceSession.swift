@@ -182,6 +182,7 @@ public struct TraceSession: ~Copyable {
         tracees[index].registersChanged = false
         return
       case UL_WAIT_STOPPED:
+        if status.event == 0 { ul_spare_interruption(tid, status.signal) }
         ul_continue(tid, status.event == 0 ? status.signal : 0)
         // Any stop takes back the request for one, except that a signal is looked at after it.
         if status.event != 0 { ul_interrupt(tid) }

@@ -98,6 +98,13 @@ int ul_seccomp_allows(uint32_t answer);
  * of such a thread, and then they are changed: it issues its own call again. A sleep that tells the rest goes on with that;
  * other timeouts begin again, as nobody tells how much is left of them. Continuing a thread by what is above does this by itself. */
 int ul_spare_restart(pid_t tid, struct user_regs_struct *registers);
+/* Whether a call that answers EINTR to a stop has no effect when it does, so that it may be issued again. Never close(2) and its
+ * like. */
+int ul_is_repeatable_call(long number);
+/* For a thread that is stopped with `signal`, and only then: when it is one that the program ignores, it has come to the thread
+ * only because that is traced, and must not end its call with EINTR. The kernel decides: where a handler runs, there is one. The
+ * signals that stop a process end such calls without us as well. */
+void ul_spare_interruption(pid_t tid, int signal);
 long ul_poke(pid_t tid, uint64_t address, uint64_t word);
 /* 1 when a signal that the thread does not block waits for it or for its process (PTRACE_PEEKSIGINFO). */
 int ul_has_pending_signal(pid_t tid);

@@ -19,18 +19,6 @@ public enum SystemCallRestart: Equatable, Sendable {
 
   static let codes: [Int64: SystemCallRestart] = [-512: .again, -513: .again, -514: .again, -516: .restartBlock]
 
-  /// Calls that answer EINTR to a stop and have no effect when they do. Never close(2) and its like.
-  static let retryable: Set<Int> = [
-    0, 1, 17, 18, 19, 20,  // read write pread64 pwrite64 readv writev: on sockets with a timeout
-    42, 43, 288,  // connect accept accept4: sockets with a timeout
-    44, 45, 46, 47, 299, 307,  // sendto recvfrom sendmsg recvmsg recvmmsg sendmmsg: sockets with a timeout
-    65, 220,  // semop semtimedop
-    128,  // rt_sigtimedwait
-    208, 333,  // io_getevents io_pgetevents
-    232, 281, 441,  // epoll_wait epoll_pwait epoll_pwait2
-    426,  // io_uring_enter: says EINTR only when it has submitted nothing
-  ]
-
   public init(_ registers: Registers) {
     guard let number = registers.systemCall else {
       self = .none
@@ -38,7 +26,7 @@ public enum SystemCallRestart: Equatable, Sendable {
     }
     if let known = Self.codes[registers.result] {
       self = known
-    } else if registers.result == -4 && Self.retryable.contains(number) {
+    } else if registers.result == -4 && ul_is_repeatable_call(number) != 0 {
       self = .interrupted
     } else {
       self = .none
