@@ -18,7 +18,7 @@ extension TargetProcess {
   /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
   ///
   /// `worldLimit`: longest world-stop, in microseconds, that may be used to come by a thread where more are busy than there are
-  /// processors for; 0: none. The caller ends that stop with `resumeHeldWorld`, as soon as the call has begun or failed to.
+  /// processors for; 0: none. The caller ends that stop with `resumeHeldWorld`, as soon as the call is over or cannot begin.
   public func borrowCarrier(
     _ session: inout TraceSession, site: CallSite, until deadline: Deadline, only wanted: pid_t? = nil, seccomp: SeccompPolicy = .check,
     needs: SeccompNeeds = [], worldLimit: UInt64 = 0
@@ -27,21 +27,26 @@ extension TargetProcess {
     var pause: UInt64 = 1000
     var stops: [pid_t: Int] = [:]
     var refusals: [pid_t: CarrierRefusal] = [:]
-    if worldLimit > 0 && wanted == nil && search.isCrowded() {
-      let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
-      if let tid = try search.tryWorld(&session, until: limit) { return tid }
-    }
+    var worldStops = worldLimit > 0 && wanted == nil ? CarrierSearch.worldStops : 0
     while true {
+      var patience = deadline
+      if worldStops > 0 && search.isCrowded() {
+        worldStops -= 1
+        let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
+        if let tid = try search.tryWorld(&session, until: limit) { return tid }
+        // Its turn may be seconds away: rather another world-stop.
+        if worldStops > 0 { patience = Deadline(afterMicroseconds: min(500_000, deadline.remainingMicroseconds)) }
+      }
       let candidates = search.candidates(wanted)
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
       var isExhausted = !candidates.isEmpty
       for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
         isExhausted = false
         stops[tid, default: 0] += 1
-        guard let reason = try search.tryCarrier(&session, tid, until: deadline) else { return tid }
+        guard let reason = try search.tryCarrier(&session, tid, until: patience) else { return tid }
         refusals[tid] = CarrierRefusal(tid: tid, reason: reason)
         if tid == session.rightHolder { session.resume(tid) } else { session.release(tid) }
-        if deadline.hasPassed { break }
+        if patience.hasPassed { break }
       }
       if hasEnded { throw .gone(pid) }
       if deadline.hasPassed || isExhausted { throw search.noCarrier(refusals.values.sorted { $0.tid < $1.tid }) }
@@ -65,6 +70,8 @@ struct CarrierSearch {
 
   /// A thread is stopped at most this often in one operation.
   static let stopLimit = 20
+  /// How many world-stops at most serve to come by one carrier.
+  static let worldStops = 3
   /// How many threads, besides the holder of the right, are looked at while the world is stopped for a carrier.
   static let worldCandidates = 8
   /// What a call frame needs below the red zone: XSAVE image with AMX tiles, header, slack.

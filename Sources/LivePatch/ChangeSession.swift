@@ -28,8 +28,10 @@ final class ChangeSession {
   var maxPause: UInt64?
   var maxCarrier: UInt64?
   var pauseLimit: UInt64 { min(maxPause ?? .max, PatchOperation.stopLimit) }
+  /// The next call is the last one, and the session ends right after it.
+  var isEnding = false
   /// The longest world-stop that is allowed to come by a carrier, in microseconds.
-  var borrowLimit: UInt64 = 20_000
+  var borrowLimit: UInt64 = 100_000
   private var sequence: UInt64
   /// The last carrier and its registers when it was borrowed: what the next stop may look like.
   private(set) var lastCarrier: (tid: pid_t, registers: Registers)?
@@ -116,17 +118,18 @@ final class ChangeSession {
       &trace, site: runtime.callSite, until: deadline, only: wanted, seccomp: seccomp, needs: needs, worldLimit: borrowLimit)
     let borrowed = trace.stopTime(of: tid) ?? Deadline.now
     let watch: CalleeWatch
+    let mailbox: pulp_mailbox
     do throws(CodedError) {
       watch = try begin(function, arguments, on: tid, callee, limitsCarrier: (maxCarrier ?? .max) < deadline.remainingMicroseconds)
+      mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
     } catch {
       trace.resumeHeldWorld()
       throw error
     }
-    trace.resumeHeldWorld()
-    let mailbox = try wait(for: tid, watch, callee, deadline, maxCarrier)
+    trace.endCall(on: tid)
+    if isEnding { trace.resumeHeldWorld(afterLastCallOn: tid, runtime.callSite) } else { trace.resumeHeldWorld() }
     let elapsed = Deadline.now - borrowed
     carrierNanoseconds += elapsed
-    trace.endCall(on: tid)
     if let fault = watch.fault, mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { throw fault }
     return Answer(
       value: mailbox.result, high: mailbox.result_high, text: runtime.mailboxText(mailbox), carrier: tid, nanoseconds: elapsed,

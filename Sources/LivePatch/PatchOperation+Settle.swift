@@ -86,7 +86,8 @@ extension PatchOperation {
       let outcome = try PatchOperation.unload(patch, session, timeout: timeout)
       if outcome.state == .unloaded { outcomes.append(outcome) }
     }
-    for patch in left {
+    for (index, patch) in left.enumerated() {
+      session.isEnding = index == left.count - 1
       outcomes.append(try session.dispose(of: patch, policy, occupancy: occupants[patch.address], timeout: timeout))
     }
     carrierNanoseconds = session.carrierNanoseconds

@@ -30,7 +30,7 @@ public enum CallVerdict: Sendable {
 }
 
 extension TraceSession {
-  /// Waits for the call's result. Fails with `call.timeout` (the call goes on and heals itself), `call.lost` (its thread has
+  /// Waits for the call's result, and ends a hold of the world in its time. Fails with `call.timeout` (the call goes on and heals itself), `call.lost` (its thread has
   /// ended), `process.gone`.
   ///
   /// - Parameters:
@@ -64,7 +64,8 @@ extension TraceSession {
         look = Deadline(afterMicroseconds: patience)
         patience = min(patience * 2, 20_000)
       }
-      ul_attend_sleep(pause)
+      if heldSince != nil && heldUntil.hasPassed { resumeHeldWorld() }
+      ul_attend_sleep(heldSince == nil ? pause : min(pause, 50))
       pause = min(pause &* 3 / 2 &+ 1, 1000)
       // The end of a leader is not reported as long as other threads live.
       if pause == 1000, tid == pid, ThreadList.state(of: tid, in: pid) == UInt8(ascii: "Z"), let index = indexes[tid] {

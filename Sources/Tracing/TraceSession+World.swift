@@ -129,18 +129,30 @@ extension TraceSession {
     }
   }
 
-  /// The world stays as it is until a call has begun on one of its threads, which so comes first to a processor. Nobody waits
-  /// for that call in this stop: it may need what another thread has locked.
+  /// The world stays as it is until a call on one of its threads is over, but no longer than once more what the stop took, or a
+  /// millisecond. So a light call has the processors for itself, where its thread would otherwise wait for a turn after each
+  /// of its own waits; one that needs what another thread has locked, or much time, gets it when the others go on.
   public mutating func holdWorld(since began: UInt64) {
     receipt?.worldResumes(memory)  // what the callee does is no difference of the stop
     heldSince = began
+    heldUntil = Deadline(afterMicroseconds: max(1000, (Deadline.now - began) / 1000))
   }
 
-  /// Ends `holdWorld`: all threads go on, but for the one in the call, which does already. No effect without a hold.
-  public mutating func resumeHeldWorld() {
+  /// Ends `holdWorld` after the last call of a session, which is to end at once: the holder of the right stays stopped for that
+  /// moment, as it would otherwise have to be stopped once more, and the carrier is let go where it was taken.
+  public mutating func resumeHeldWorld(afterLastCallOn tid: pid_t, _ site: CallSite) {
+    while heldSince != nil && !heldUntil.hasPassed, (try? stop(tid, until: heldUntil)) == true {
+      if let registers = registers(of: tid), !site.isInside(registers) { return resumeHeldWorld(.hold) }
+      resume(tid)
+    }
+    resumeHeldWorld()
+  }
+
+  /// Ends `holdWorld`: all threads go on, as the one in the call does already. No effect without a hold.
+  public mutating func resumeHeldWorld(_ holder: RightHolder = .keep) {
     guard let began = heldSince else { return }
     heldSince = nil
-    letThreadsGoOn(.keep)
+    letThreadsGoOn(holder)
     ul_urgent(Int32(UL_URGENT_WORLD), 0)
     borrowPause = max(borrowPause, Deadline.now - began)
   }

@@ -51,8 +51,9 @@ public struct TraceSession: ~Copyable {
   private var tids: [pid_t] = []
   /// The longest world-stop that served to come by a carrier, in nanoseconds.
   public internal(set) var borrowPause: UInt64 = 0
-  /// Since when the world is stopped for a call that has yet to begin.
+  /// Since when the world is stopped for a call, and until when at most.
   var heldSince: UInt64?
+  var heldUntil = Deadline(afterMicroseconds: 0)
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
