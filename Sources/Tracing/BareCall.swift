@@ -145,7 +145,7 @@ private struct Homecoming {
 extension Registers {
   /// Number -1: no system call is made, and none restarted. A seccomp filter is asked about that number, too, and one that
   /// allows what it lists ends the process: then brk(0), which only tells, and which every process that loads anything may.
-  fileprivate mutating func withoutSystemCall(filtered: Bool) {
+  mutating func withoutSystemCall(filtered: Bool) {
     raw.orig_rax = filtered ? 12 : UInt64.max
     if filtered { raw.rdi = 0 }
   }
@@ -222,7 +222,7 @@ extension TraceSession {
     }
   }
 
-  private func isFiltered(_ tid: pid_t) -> Bool {
+  func isFiltered(_ tid: pid_t) -> Bool {
     guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return false }
     return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) == 2 && ul_is_seccomp_suspended(tid) == 0
   }

@@ -172,10 +172,12 @@ extension TraceSession {
     resume(tid, inCallee: true)
   }
 
-  /// Number -1: the kernel makes no system call, and restarts none.
+  /// A system call at whose entry the thread stands is not made, and none is restarted.
   private mutating func divert(_ tid: pid_t, _ next: Registers) throws(CodedError) {
     var next = next
-    next.raw.orig_rax = UInt64.max
+    var call = ul_system_call()
+    let isEntry = ul_get_system_call(tid, &call) >= 0 && call.is_entry != 0
+    next.withoutSystemCall(filtered: isEntry && isFiltered(tid))
     setRegisters(next, of: tid)
     try commitRegisters(of: tid)
   }

@@ -184,9 +184,10 @@ public struct TraceSession: ~Copyable {
         return
       case UL_WAIT_STOPPED:
         if status.event == 0 { ul_spare_interruption(tid, status.signal) }
+        // Any stop takes back the request for one. A signal is looked at after the request, but one of a timer with the lock
+        // released in between, and then it takes back what came meanwhile. Asking twice is asking once.
+        ul_interrupt(tid)
         ul_continue(tid, status.event == 0 ? status.signal : 0)
-        // Any stop takes back the request for one, except that a signal is looked at after it.
-        if status.event != 0 { ul_interrupt(tid) }
         status = ul_wait_status()
         if deadline.hasPassed { throw giveUp(index) }
       default:

@@ -83,6 +83,21 @@ do
   provoke(c, function(number) c:ask("tell", line:format(number), {pattern = true}) end, 1)
 end
 
+-- Under a filter that ends the program for whatever it does not list: it is asked about a call that is not made, too.
+do
+  local c <close> = t.target {"hard", "allowed", timeout = 20}
+  local p <close> = assert(ulp.attach(c.pid))
+  for _, name in ipairs {"leave", "execute", "segv"} do
+    local expected, fix = misdeeds[name], t.patch("misdeed_" .. name)
+    local err = t.raises(expected.code, function() return ulp.trigger(p, fix, {seccomp = "ignore"}) end)
+    t.eq({err.cause, err.signal}, {expected.cause, expected.signal}, name .. " under a filter")
+    c:ask("tell", "dozen=12.", {reject = "dozen=13."})
+    t.unharmed(c.pid)
+  end
+  t.state(ulp.trigger(p, t.patch "dozens_13"), "done", "the loader works as before")
+  c:ask("tell", "dozen=13.", {reject = "dozen=12."})
+end
+
 -- abort(3) gave its lock back: the program's own abort, and that of another thread, end it as ever.
 do
   local c <close> = t.target "numserv"

@@ -24,16 +24,22 @@ end
 
 hard.first_command({"ordeal", "alternate", "4"}, {rounds = 3})
 
--- A handler may have come in the middle of anything, so a process that is in its handlers all the time is let be.
+-- A handler may have come in the middle of anything, so a thread in its handlers is let be. One that comes along between
+-- two of them is as good as any other.
 do
   local c <close> = t.target {"ordeal", "always", "4", timeout = 20}
   local text = t.text(c.pid, "libdozens.so.0")
-  local said = t.refused("carrier.none", function()
-    return ulp.trigger(assert(ulp.attach(c.pid)), t.patch "dozens_13", {timeout = 2})
-  end)
-  t.ok(said.message:find("in a signal handler", 1, true), "the reason is told: " .. said.message)
-  t.ok(t.text(c.pid, "libdozens.so.0") == text, "its text is unchanged")
-  hard.look(c, 12)
+  local p <close> = assert(ulp.attach(c.pid))
+  local done, said = pcall(ulp.trigger, p, t.patch "dozens_13", {timeout = 2})
+  if done then
+    t.state(said, "done")
+    hard.look(c, 13)
+  else
+    t.eq(said.code, "carrier.none")
+    t.ok(said.message:find("in a signal handler", 1, true), "the reason is told: " .. said.message)
+    t.ok(t.text(c.pid, "libdozens.so.0") == text, "its text is unchanged")
+    hard.look(c, 12)
+  end
   t.unharmed(c.pid)
 end
 
