@@ -15,7 +15,7 @@ extension TargetProcess {
   ///
   /// Threads asleep in system calls are tried first. Each is looked at while stopped; one that may hold a lock of the
   /// allocator or the loader, has a signal waiting, or has no room on its stack goes on at once. Rounds are repeated with
-  /// back-off (1 to 100 ms) until the deadline. Fails with `carrier.none`, naming the last reasons.
+  /// back-off (1 to 100 ms, 4 where only signals are in the way) until the deadline. Fails with `carrier.none`, naming the last reasons.
   ///
   /// `worldLimit`: longest world-stop, in microseconds, that may be used to come by a thread where more are busy than there are
   /// processors for; 0: none. The caller ends that stop with `resumeHeldWorld`, as soon as the call is over or cannot begin.
@@ -40,11 +40,16 @@ extension TargetProcess {
       let candidates = search.candidates(wanted)
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
       var isExhausted = !candidates.isEmpty
+      var longest: UInt64 = 4000
       for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
         isExhausted = false
-        stops[tid, default: 0] += 1
         guard let reason = try search.tryCarrier(&session, tid, until: patience) else { return tid }
         refusals[tid] = CarrierRefusal(tid: tid, reason: reason)
+        // Signals come and go: soon again, and more often.
+        if CarrierSearch.momentary.contains(reason) { stops[tid, default: 0] += 1 } else {
+          stops[tid, default: 0] += 5
+          longest = 100_000
+        }
         if tid == session.rightHolder { session.resume(tid) } else { session.release(tid) }
         if patience.hasPassed { break }
       }
@@ -53,7 +58,7 @@ extension TargetProcess {
       // News of a seized thread cuts one sleep short, not the back-off.
       let wake = Deadline(afterMicroseconds: min(pause, deadline.remainingMicroseconds &+ 1))
       while !wake.hasPassed { ul_attend_sleep(UInt32(clamping: wake.remainingMicroseconds &+ 1)) }
-      pause = min(pause * 2, 100_000)
+      pause = min(pause * 2, longest)
     }
   }
 }
@@ -68,8 +73,11 @@ struct CarrierSearch {
   /// What the call takes besides.
   var needs: SeccompNeeds = []
 
-  /// A thread is stopped at most this often in one operation.
-  static let stopLimit = 20
+  /// A thread is stopped at most this often in one operation when a signal is in the way, or a fifth as often.
+  static let stopLimit = 100
+  static let signalWaits = "a signal waits for it"
+  static let isInHandler = "it is in a signal handler"
+  static let momentary: Set<String> = [signalWaits, isInHandler]
   /// How many world-stops at most serve to come by one carrier.
   static let worldStops = 3
   /// How many threads, besides the holder of the right, are looked at while the world is stopped for a carrier.
@@ -106,7 +114,7 @@ struct CarrierSearch {
     }
     guard let registers = session.registers(of: tid) else { return "it has ended" }
     if site.isInside(registers) { return "a call of an earlier ulpsh still runs in it" }
-    if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return "a signal waits for it" }
+    if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return CarrierSearch.signalWaits }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
     return try seccompReason(tid)
@@ -205,7 +213,7 @@ struct CarrierSearch {
     let trace = unwinder.unwind(tid, registers)
     if let reason = reason(registers, trace, hazards.reason(at:)) { return reason }
     // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
-    return trace.frames.dropFirst().contains(where: \.isActivation) ? "it is in a signal handler" : nil
+    return trace.frames.dropFirst().contains(where: \.isActivation) ? CarrierSearch.isInHandler : nil
   }
 
   /// Whether a thread is, or may be, in code that holds locks of the allocator or the loader.
