@@ -281,12 +281,10 @@ end
 local function status_of(pid, tid)
   local file = io.open(("/proc/%d/task/%d/status"):format(pid, tid))
   if not file then return nil end
-  local fields = {}
-  for line in file:lines() do
-    local name, value = line:match "^(%w+):%s*(.*)$"
-    if name then fields[name] = value end
-  end
+  local text = file:read "a" or "" -- a thread that has just ended cannot be read
   file:close()
+  local fields = {}
+  for name, value in text:gmatch "(%w+):[ \t]*([^\n]*)" do fields[name] = fields[name] or value end
   return fields.State and fields
 end
 
