@@ -5,20 +5,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
@@ -329,50 +322,6 @@ long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
   return result;
 }
 
-long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count) {
-  struct iovec to = {local, count}, from = {(void *)remote, count};
-  ssize_t result = process_vm_readv(pid, &to, 1, &from, 1, 0);
-  return result < 0 ? -errno : result;
-}
-
-/* <linux/fs.h> of Linux 6.11. */
-struct procmap_query {
-  uint64_t size, query_flags, query_addr, vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
-  uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
-  uint64_t vma_name_addr, build_id_addr;
-};
-#define QUERY_PROCMAP _IOWR('f', 17, struct procmap_query)
-enum { QUERY_EXECUTABLE = 0x04, QUERY_COVERING_OR_NEXT = 0x10 };
-
-long ul_code_mappings(pid_t pid, struct ul_code_mapping *mappings, int most) {
-  char path[32];
-  snprintf(path, sizeof path, "/proc/%d/maps", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -errno;
-  int count = 0, failed = 0;
-  for (uint64_t next = 0; count < most && !failed;) {
-    struct procmap_query query = {
-        .size = sizeof query, .query_flags = QUERY_EXECUTABLE | QUERY_COVERING_OR_NEXT, .query_addr = next};
-    if (ioctl(fd, QUERY_PROCMAP, &query)) {
-      failed = errno;
-      break;
-    }
-    mappings[count++] = (struct ul_code_mapping){
-        query.vma_start, query.vma_end, query.vma_offset, query.inode, query.dev_major, query.dev_minor};
-    next = query.vma_end;
-  }
-  close(fd);
-  return failed && failed != ENOENT ? -failed : count; /* ENOENT: there is none behind */
-}
-
-long ul_vm_read_pieces(pid_t pid, void *local, const uint64_t *addresses, int pieces, size_t count) {
-  struct iovec to = {local, (size_t)pieces * count}, from[UL_VM_PIECES];
-  if (pieces > UL_VM_PIECES) return -EINVAL;
-  for (int i = 0; i < pieces; i++) from[i] = (struct iovec){(void *)addresses[i], count};
-  ssize_t result = process_vm_readv(pid, &to, 1, from, (unsigned long)pieces, 0);
-  return result < 0 ? -errno : result;
-}
-
 long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count) {
   ul_step();
   struct iovec from = {(void *)local, count}, to = {(void *)remote, count};
@@ -388,101 +337,7 @@ long ul_mem_write(int fd, const void *local, uint64_t remote, size_t count) {
   return result < 0 ? -errno : result;
 }
 
-long ul_pidfd_open(pid_t pid) {
-  long result = syscall(SYS_pidfd_open, pid, 0);
-  return result < 0 ? -errno : result;
-}
-
-int ul_pidfd_ended(int fd) {
-  struct pollfd entry = {fd, POLLIN, 0};
-  return poll(&entry, 1, 0) > 0;
-}
-
-int ul_is_proc(const char *path) {
-  struct statfs facts;
-  return statfs(path, &facts) == 0 && facts.f_type == 0x9fa0; /* PROC_SUPER_MAGIC */
-}
-
-long ul_getdents(int fd, void *buffer, size_t size) {
-  long result = syscall(SYS_getdents64, fd, buffer, size);
-  return result < 0 ? -errno : result;
-}
-
-uint64_t ul_monotonic_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-int ul_urgent(int reason, int begin) {
-  static int policy = -1, reasons;
-  static struct sched_param before;
-  if (!begin) {
-    reasons &= ~reason;
-    if (!reasons && policy >= 0) {
-      /* Who may not take the flag back (RLIMIT_RTPRIO without CAP_SYS_NICE) keeps it: it lowers priorities only. */
-      if (sched_setscheduler(0, policy, &before) < 0) sched_setscheduler(0, policy | SCHED_RESET_ON_FORK, &before);
-      policy = -1;
-    }
-    return 0;
-  }
-  reasons |= reason;
-  if (policy >= 0) return 1;
-  struct sched_param wanted = {.sched_priority = 1};
-  int found = sched_getscheduler(0);
-  if (found < 0 || sched_getparam(0, &before) < 0) return 0;
-  /* Children started meanwhile (none are) would not inherit it. */
-  if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &wanted) < 0) return 0;
-  policy = found;
-  return 1;
-}
-
-/* As linux/sched/types.h has it; glibc 2.36 has neither the structure nor the calls. */
-struct attributes {
-  uint32_t size, policy;
-  uint64_t flags;
-  int32_t nice;
-  uint32_t priority;
-  uint64_t runtime, deadline, period;
-};
-
-int ul_hasten(int begin) {
-  enum { RESET_ON_FORK = 1 };
-  static int hastened;
-  static struct attributes before;
-  int was = hastened;
-  if (!begin == !was) return was;
-  if (begin) {
-    struct attributes wanted = {.size = sizeof wanted};
-    if (syscall(SYS_sched_getattr, 0, &wanted, sizeof wanted, 0) < 0 || (wanted.policy != SCHED_OTHER && wanted.policy != SCHED_BATCH))
-      return was;
-    before = wanted;
-    wanted.nice = -20;
-    wanted.flags |= RESET_ON_FORK;
-    hastened = syscall(SYS_sched_setattr, 0, &wanted, 0) == 0;
-    return was;
-  }
-  if (syscall(SYS_sched_setattr, 0, &before, 0) < 0) {
-    before.flags |= RESET_ON_FORK;
-    syscall(SYS_sched_setattr, 0, &before, 0);
-  }
-  hastened = 0;
-  return was;
-}
-
 pid_t ul_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
-
-int ul_vdso_descriptor(void) {
-  const char *image = (const char *)getauxval(AT_SYSINFO_EHDR);
-  if (!image) return -ENOENT;
-  const Elf64_Ehdr *header = (const Elf64_Ehdr *)image;
-  size_t size = header->e_shoff + (size_t)header->e_shnum * header->e_shentsize; /* section headers come last */
-  int descriptor = memfd_create("vdso", MFD_CLOEXEC);
-  if (descriptor < 0) return -errno;
-  if (write(descriptor, image, size) == (ssize_t)size) return descriptor;
-  close(descriptor);
-  return -EIO;
-}
 
 int ul_has_pending_signal(pid_t tid) {
   uint64_t mask = 0;
