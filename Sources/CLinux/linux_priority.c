@@ -2,20 +2,27 @@
 #define _GNU_SOURCE
 #include "linux_shim.h"
 
+#include <errno.h>
 #include <sched.h>
-#include <sys/syscall.h>
+#include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
+/* Changed by the handler below, too: it runs in this thread, and only takes one reason away. */
+static volatile int policy = -1, reasons;
+static struct sched_param before;
+
+static void calm_down(void) {
+  if (reasons || policy < 0) return;
+  /* Who may not take the flag back (RLIMIT_RTPRIO without CAP_SYS_NICE) keeps it: it lowers priorities only. */
+  if (sched_setscheduler(0, policy, &before) < 0) sched_setscheduler(0, policy | SCHED_RESET_ON_FORK, &before);
+  policy = -1;
+}
+
 int ul_urgent(int reason, int begin) {
-  static int policy = -1, reasons;
-  static struct sched_param before;
   if (!begin) {
     reasons &= ~reason;
-    if (!reasons && policy >= 0) {
-      /* Who may not take the flag back (RLIMIT_RTPRIO without CAP_SYS_NICE) keeps it: it lowers priorities only. */
-      if (sched_setscheduler(0, policy, &before) < 0) sched_setscheduler(0, policy | SCHED_RESET_ON_FORK, &before);
-      policy = -1;
-    }
+    calm_down();
     return 0;
   }
   reasons |= reason;
@@ -23,41 +30,42 @@ int ul_urgent(int reason, int begin) {
   struct sched_param wanted = {.sched_priority = 1};
   int found = sched_getscheduler(0);
   if (found < 0 || sched_getparam(0, &before) < 0) return 0;
-  /* Children started meanwhile (none are) would not inherit it. */
   if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &wanted) < 0) return 0;
   policy = found;
   return 1;
 }
 
-/* As linux/sched/types.h has it; glibc 2.36 has neither the structure nor the calls. */
-struct attributes {
-  uint32_t size, policy;
-  uint64_t flags;
-  int32_t nice;
-  uint32_t priority;
-  uint64_t runtime, deadline, period;
-};
+/* The processor time of this thread that may still be spent in a hurry. */
+static timer_t budget;
+static int has_budget;
+
+static void spent(int signal) {
+  int error = errno;
+  (void)signal;
+  reasons &= ~UL_URGENT_CHANGE;
+  calm_down();
+  errno = error;
+}
+
+static int allow(long milliseconds) {
+  if (!has_budget) {
+    struct sigaction action = {.sa_handler = spent, .sa_flags = SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGPROF};
+    if (sigaction(SIGPROF, &action, NULL) < 0 || timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &budget) < 0) return 0;
+    has_budget = 1;
+  }
+  struct itimerspec span = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000000}};
+  return timer_settime(budget, 0, &span, NULL) == 0;
+}
 
 int ul_hasten(int begin) {
-  enum { RESET_ON_FORK = 1 };
   static int hastened;
-  static struct attributes before;
   int was = hastened;
-  if (!begin == !was) return was;
-  if (begin) {
-    struct attributes wanted = {.size = sizeof wanted};
-    if (syscall(SYS_sched_getattr, 0, &wanted, sizeof wanted, 0) < 0 || (wanted.policy != SCHED_OTHER && wanted.policy != SCHED_BATCH))
-      return was;
-    before = wanted;
-    wanted.nice = -20;
-    wanted.flags |= RESET_ON_FORK;
-    hastened = syscall(SYS_sched_setattr, 0, &wanted, 0) == 0;
-    return was;
+  hastened = begin != 0;
+  if (begin && !was) {
+    if (!allow(1000) || !ul_urgent(UL_URGENT_CHANGE, 1)) ul_urgent(UL_URGENT_CHANGE, 0);
+  } else if (!begin && was && !allow(10)) {
+    ul_urgent(UL_URGENT_CHANGE, 0);
   }
-  if (syscall(SYS_sched_setattr, 0, &before, 0) < 0) {
-    before.flags |= RESET_ON_FORK;
-    syscall(SYS_sched_setattr, 0, &before, 0);
-  }
-  hastened = 0;
   return was;
 }

@@ -41,7 +41,7 @@ function core.maps_file(pid, name) end
 --- @return boolean was
 function core.set_receipts(on) end
 
---- The highest priority among ordinary programs for ulpsh, where it may have it: for one change of one process.
+--- Real-time priority for ulpsh, where it may have it: for one change of one process, and some milliseconds of work more.
 --- @param on boolean
 --- @return boolean was
 function core.hasten(on) end

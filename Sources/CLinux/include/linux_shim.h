@@ -194,13 +194,14 @@ void ul_watchdog_stop(void);
  * one is borrowed, nobody else's work should come before ours. On a kernel whose scheduler had been seen to leave a tool
  * without a processor for seconds beside busy threads, that is what bounds a stop. 1: begin (returns 1 when granted), 0: the
  * reason is over. sched_setscheduler(2). */
-enum { UL_URGENT_WORLD = 1, UL_URGENT_CALL = 2 };
+enum { UL_URGENT_WORLD = 1, UL_URGENT_CALL = 2, UL_URGENT_CHANGE = 4 };
 int ul_urgent(int reason, int begin);
 
-/* The highest priority among ordinary programs (nice -20), where the caller may have it, for one change from its plan to its
- * end: beside dozens of busy threads each millisecond of the tool's own work would else wait a tenth of a second for its
- * turn, and longer than that a borrowed thread would. 1: begin, 0: end; returns how it was. Children do not inherit it.
- * sched_setattr(2). */
+/* Real-time priority, where the caller may have it, for one change from its plan to its end: beside dozens of busy threads each
+ * millisecond of the tool's own work would else wait a tenth of a second for its turn. It lasts for a second of processor time
+ * at most. When the change is over it lasts for ten milliseconds more: coming back among ordinary programs is what the
+ * scheduler may take long about, and a program that ends soon need not. 1: begin, 0: end; returns how it was. Children do not
+ * inherit it. SIGPROF is used. sched_setscheduler(2), timer_create(2). */
 int ul_hasten(int begin);
 
 #pragma clang assume_nonnull end
