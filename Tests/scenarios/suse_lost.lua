@@ -21,6 +21,7 @@ local function where()
   return c:expect("where=(%x+)\n", {pattern = true})
 end
 local function is_lost(words)
+  p:refresh() -- what was learnt of libraries a moment ago is believed for a moment
   t.eq({ulp.check(p, one).code, ulp.patches(p)[1].state}, {"patch.lost", "lost"})
   t.ok(ulp.patches(p)[1].lost:find(words, 1, true), ulp.patches(p)[1].lost)
 end
