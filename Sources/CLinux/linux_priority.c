@@ -8,9 +8,17 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Changed by the handler below, too: it runs in this thread, and only takes one reason away. */
+/* Changed by the handler below, too, which is kept off by whoever else changes them: a reason that came back by itself would be
+ * one for good. */
 static volatile int policy = -1, reasons;
 static struct sched_param before;
+
+static void keep_off(int begin) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPROF);
+  sigprocmask(begin ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
 
 static void calm_down(void) {
   if (reasons || policy < 0) return;
@@ -19,13 +27,7 @@ static void calm_down(void) {
   policy = -1;
 }
 
-int ul_urgent(int reason, int begin) {
-  if (!begin) {
-    reasons &= ~reason;
-    calm_down();
-    return 0;
-  }
-  reasons |= reason;
+static int become_urgent(void) {
   if (policy >= 0) return 1;
   struct sched_param wanted = {.sched_priority = 1};
   int found = sched_getscheduler(0);
@@ -33,6 +35,20 @@ int ul_urgent(int reason, int begin) {
   if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &wanted) < 0) return 0;
   policy = found;
   return 1;
+}
+
+int ul_urgent(int reason, int begin) {
+  int is_urgent = 0;
+  keep_off(1);
+  if (begin) {
+    reasons |= reason;
+    is_urgent = become_urgent();
+  } else {
+    reasons &= ~reason;
+    calm_down();
+  }
+  keep_off(0); /* whoever started us may have blocked the signal: then it would never come */
+  return is_urgent;
 }
 
 /* The processor time of this thread that may still be spent in a hurry. */

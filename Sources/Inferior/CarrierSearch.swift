@@ -173,7 +173,7 @@ struct CarrierSearch {
       session.resumeWorld()
       throw error
     }
-    if found != nil { session.holdWorld(since: world.began) } else { session.resumeWorld() }
+    if found != nil { session.holdWorld(since: world.began, until: deadline) } else { session.resumeWorld() }
     return found
   }
 

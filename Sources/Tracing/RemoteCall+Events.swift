@@ -55,7 +55,12 @@ extension TraceSession {
           return mailbox
         }
       }
-      if news(of: tid).kind != UL_WAIT_NOTHING { try meet(tid, site, judge) }
+      let news = self.news(of: tid)
+      if news.kind != UL_WAIT_NOTHING {
+        // To judge a fault takes time, in which the others need not stand.
+        if news.event != UL_EVENT_SYSTEM_CALL || !isFollowed(tid) { resumeHeldWorld() }
+        try meet(tid, site, judge)
+      }
       // Where we got no processor for seconds, the callee has not been looked at yet.
       if deadline.hasPassed && (limit == nil || looks >= 10) { throw late(tid) }
       if let next = look, next.hasPassed {

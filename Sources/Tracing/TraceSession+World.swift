@@ -105,14 +105,14 @@ extension TraceSession {
 
   /// Ends a world-stop: all threads go on, but for what `holder` says.
   public mutating func resumeWorld(_ holder: RightHolder = .keep) {
-    // Should we die while it is held, it goes on with what the kernel has.
-    if holder == .hold { try? commitRegisters(of: rightHolder) }
     defer { if holder != .hold { ul_urgent(Int32(UL_URGENT_WORLD), 0) } }
     receipt?.worldResumes(memory)
     letThreadsGoOn(holder)
   }
 
   private mutating func letThreadsGoOn(_ holder: RightHolder) {
+    // Should we die while it is held, it goes on with what the kernel has.
+    if holder == .hold { try? commitRegisters(of: rightHolder) }
     var index = 0
     while index < tracees.count {
       let tracee = tracees[index]
@@ -131,11 +131,13 @@ extension TraceSession {
 
   /// The world stays as it is until a call on one of its threads is over, but no longer than once more what the stop took, or a
   /// millisecond. So a light call has the processors for itself, where its thread would otherwise wait for a turn after each
-  /// of its own waits; one that needs what another thread has locked, or much time, gets it when the others go on.
-  public mutating func holdWorld(since began: UInt64) {
+  /// of its own waits; one that needs what another thread has locked, or much time, gets it when the others go on. In no case
+  /// it lasts beyond `deadline`.
+  public mutating func holdWorld(since began: UInt64, until deadline: Deadline) {
     receipt?.worldResumes(memory)  // what the callee does is no difference of the stop
     heldSince = began
-    heldUntil = Deadline(afterMicroseconds: max(1000, (Deadline.now - began) / 1000))
+    let more = max(1000, (Deadline.now - began) / 1000)
+    heldUntil = Deadline(afterMicroseconds: min(more, deadline.remainingMicroseconds))
   }
 
   /// Ends `holdWorld` after the last call of a session, which is to end at once: the holder of the right stays stopped for that
