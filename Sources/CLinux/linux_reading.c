@@ -17,6 +17,21 @@
 #include <time.h>
 #include <unistd.h>
 
+int ul_read_status(pid_t tid, char *text, size_t size) {
+  char path[32] = "/proc/", digits[12];
+  size_t length = 0, at = 6;
+  for (pid_t rest = tid; rest > 0; rest /= 10) digits[length++] = (char)('0' + rest % 10);
+  while (length > 0) path[at++] = digits[--length];
+  memcpy(path + at, "/status", 8);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return 0;
+  ssize_t count = read(descriptor, text, size - 1);
+  close(descriptor);
+  if (count <= 0) return 0;
+  text[count] = 0;
+  return 1;
+}
+
 long ul_vm_read(pid_t pid, void *local, uint64_t remote, size_t count) {
   struct iovec to = {local, count}, from = {(void *)remote, count};
   ssize_t result = process_vm_readv(pid, &to, 1, &from, 1, 0);

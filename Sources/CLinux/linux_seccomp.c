@@ -86,17 +86,8 @@ int ul_seccomp_allows(uint32_t answer) {
 
 /* Whether /proc/TID/status says that the thread has filters. */
 static int has_filters(pid_t tid) {
-  char path[32] = "/proc/", text[4096], digits[12];
-  size_t length = 0, at = 6;
-  for (pid_t rest = tid; rest > 0; rest /= 10) digits[length++] = (char)('0' + rest % 10);
-  while (length > 0) path[at++] = digits[--length];
-  memcpy(path + at, "/status", 8);
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return 1;
-  ssize_t count = read(descriptor, text, sizeof text - 1);
-  close(descriptor);
-  if (count <= 0) return 1;
-  text[count] = 0;
+  char text[4096];
+  if (!ul_read_status(tid, text, sizeof text)) return 1;
   const char *mode = strstr(text, "\nSeccomp:\t");
   return mode && mode[10] != '0';
 }

@@ -286,18 +286,8 @@ static void decode(int raw, struct ul_wait_status *status) {
 /* Whether `tid` is a process that we started ourselves: then its end is also its parent's to collect. Reads
  * /proc/TID/status with async-signal-safe calls only. */
 static int is_own_child(pid_t tid) {
-  char path[32] = "/proc/", text[2048];
-  char digits[12];
-  size_t length = 0, at = 6;
-  for (pid_t rest = tid; rest > 0; rest /= 10) digits[length++] = (char)('0' + rest % 10);
-  while (length > 0) path[at++] = digits[--length];
-  memcpy(path + at, "/status", 8);
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return 0;
-  ssize_t count = read(descriptor, text, sizeof text - 1);
-  close(descriptor);
-  if (count <= 0) return 0;
-  text[count] = 0;
+  char text[2048];
+  if (!ul_read_status(tid, text, sizeof text)) return 0;
   const char *group = strstr(text, "\nTgid:\t"), *parent = strstr(text, "\nPPid:\t");
   return group && parent && strtol(group + 7, NULL, 10) == tid && strtol(parent + 7, NULL, 10) == getpid();
 }

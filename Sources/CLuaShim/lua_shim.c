@@ -162,6 +162,8 @@ static int trampoline(lua_State *L) {
   ul_box *box = lua_touserdata(L, lua_upvalueindex(1));
   if (!box->object)
     return luaL_error(L, "the function was already finalized");
+  /* Swift cannot raise, and takes a stack without room for its end: what it pushes at a time is asked for here. */
+  luaL_checkstack(L, 256, "too many arguments");
   return run(L, box);
 }
 

@@ -132,3 +132,11 @@ def the_prompt_survives_the_loss_of_all_globals():
         contains(shell.enter("6 * 7"), "42")
         shell.send("\x04")
         equal(shell.end(), 0)
+
+
+@test
+def a_stack_without_room_is_an_error_of_lua():
+    for count in (999700, 999760, 999800, 999900):
+        run = Run("-e", f"print(pcall(require 'ulp.core'.sleep, table.unpack({{}}, 1, {count})))")
+        equal(run.status, 0)
+        equal(run.out.startswith("false\t"), True)

@@ -137,6 +137,8 @@ long ul_getdents(int fd, void *_Nullable buffer, size_t size);
 /* Whether proc(5) is mounted at a path (statfs(2)). */
 int ul_is_proc(const char *path);
 uint64_t ul_monotonic_ns(void);
+/* The beginning of /proc/TID/status as a string, by async-signal-safe calls only; 0 when it cannot be read. */
+int ul_read_status(pid_t tid, char *text, size_t size);
 /* The calling thread: what TracerPid names, and ptrace belongs to. */
 pid_t ul_thread_id(void);
 /* A memory file with a copy of our own vDSO, which is every process's vDSO on this kernel; the caller closes it. */
