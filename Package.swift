@@ -12,6 +12,7 @@ let runtimeLinkerFlags: [String] = [
   "-nostartfiles", "-Xclang-linker", "-nostartfiles", "-static-stdlib", "-no-toolchain-stdlib-rpath",
   "-resource-dir", Context.packageDirectory + "/runtime/link",
   "-Xclang-linker", "--ld-path=" + Context.packageDirectory + "/runtime/link/ld",
+  "-Xlinker", "-T", "-Xlinker", Context.packageDirectory + "/runtime/link/layout.ld",
   "-Xlinker", "--version-script=" + Context.packageDirectory + "/runtime/pulp.map",
   "-Xlinker", "-soname=libpulp.so.0",
   "-Xlinker", "--hash-style=both",

@@ -1,7 +1,6 @@
 /* facts.c: prints one fact about the process it is. */
 #include "request.h"
 
-/* Resident KiB of the mappings that belong to the runtime itself, .bss and call stack included. */
 static int find_extent(struct dl_phdr_info *info, size_t size, void *extent) {
   (void)size;
   if (!strstr(info->dlpi_name, "libpulp.so")) return 0;
@@ -12,19 +11,27 @@ static int find_extent(struct dl_phdr_info *info, size_t size, void *extent) {
   return 1;
 }
 
-static long own_kib(const struct pulp_ext *found) {
-  uint64_t extent[2] = {0, 0}, start = 0, end = 0;
-  char line[4096];
-  long sum = 0, kib;
-  dl_iterate_phdr(find_extent, extent);
-  FILE *file = fopen("/proc/self/smaps", "r");
-  while (fgets(line, sizeof line, file)) {
-    sscanf(line, "%lx-%lx ", &start, &end);
-    bool ours = (start >= extent[0] && start < extent[1]) || (start <= found->call_stack_bottom && found->call_stack_bottom < end);
-    if (ours && sscanf(line, "Rss: %ld", &kib) == 1) sum += kib;
+/* Counts the present pages of [first, last), and of them the anonymous ones: bits 63 and 61 of proc_pid_pagemap(5). A sum over
+ * mappings would take in neighbours that the kernel has merged with ours. */
+static void count_pages(int pagemap, uint64_t first, uint64_t last, long counts[2]) {
+  for (uint64_t page = first / 4096; page < (last + 4095) / 4096; page++) {
+    uint64_t entry;
+    if (pread(pagemap, &entry, sizeof entry, (off_t)(page * sizeof entry)) != sizeof entry || !(entry >> 63)) continue;
+    counts[0]++;
+    counts[1] += !(entry >> 61 & 1);
   }
-  fclose(file);
-  return sum;
+}
+
+/* Prints the resident KiB of the runtime itself, .bss and call stack included, and how many of them are this process's own. */
+static void print_own(const struct pulp_ext *found) {
+  uint64_t extent[2] = {0, 0};
+  long counts[2] = {0, 0};
+  int pagemap = open("/proc/self/pagemap", O_RDONLY);
+  dl_iterate_phdr(find_extent, extent);
+  count_pages(pagemap, extent[0], extent[1], counts);
+  count_pages(pagemap, found->call_stack_bottom, found->call_stack_top, counts);
+  close(pagemap);
+  printf("%ld %ld\n", 4 * counts[0], 4 * counts[1]);
 }
 
 int main(int count, char **arguments) {
@@ -41,7 +48,7 @@ int main(int count, char **arguments) {
   } else if (!strcmp(what, "loaded")) {
     printf("%d %lu %u\n", ((struct pulp_state *)AT(found->state))->load_state, *(uint64_t *)AT(found->universe), found->stub_size);
   } else if (!strcmp(what, "own")) {
-    printf("%ld\n", own_kib(found));
+    print_own(found);
   } else if (!strcmp(what, "stack")) {
     printf("%lu\n", found->call_stack_top);
   }
