@@ -4,17 +4,13 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
+#include "plain_calls.h"
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <link.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
 
 PULP_RARE_CODE
 

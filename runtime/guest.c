@@ -11,11 +11,8 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
+#include "plain_calls.h"
 #include <signal.h>
-#include <sys/syscall.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
 
 PULP_RARE_CODE
 

@@ -4,11 +4,8 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
+#include "plain_calls.h"
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
 
 #define GUARD_SIZE 4096u
 

@@ -5,22 +5,16 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
-#include <fcntl.h>
+#include "plain_calls.h"
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
 
 enum { CLOSE_ON_EXEC = 1, ALLOW_SEALING = 2, NO_EXEC_SEAL = 8 }; /* memfd_create(2) */
 enum { NO_FREE_PLACE = -24, WRONG_FLAGS = -22 };                /* EMFILE, EINVAL */
 
-static bool failed(long result) { return result < 0 && result > -4096; }
-
 static long identify(long descriptor, struct pulp_memory_file *ret) {
   struct stat info;
   long result = pulp_syscall(SYS_newfstatat, descriptor, (long)"", (long)&info, AT_EMPTY_PATH, 0, 0);
-  if (failed(result)) return result;
+  if (pulp_failed(result)) return result;
   ret->device = info.st_dev;
   ret->inode = info.st_ino;
   return 0;
@@ -47,7 +41,7 @@ uint64_t pulp_memory_open(const char *name) {
   if (index == PULP_MEMORY_FILES) return (uint64_t)(int64_t)NO_FREE_PLACE;
   struct pulp_memory_file *file = &pulp_memory_files[index];
   long descriptor = create(name);
-  if (failed(descriptor)) return (uint64_t)descriptor;
+  if (pulp_failed(descriptor)) return (uint64_t)descriptor;
   long result = identify(descriptor, file);
   if (result) {
     pulp_syscall(SYS_close, descriptor, 0, 0, 0, 0, 0);

@@ -257,10 +257,12 @@ static inline uint64_t pulp_unwind_place(const struct pulp_unwind_state *state) 
 void pulp_unwind_prepare(void);
 enum pulp_unwind_step pulp_unwind_step(struct pulp_unwind_state *state, uint64_t pc);
 
-/* world.c: may the loader be used now? */
-struct pulp_suse_call; /* arch/ */
+/* peek.c: how many of `size` bytes at `address` could be read */
 uint64_t pulp_peek(uint64_t address, void *to, uint64_t size);
 void pulp_peek_end(void);
+
+/* world.c: may the loader be used now? */
+struct pulp_suse_call; /* arch/ */
 uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_suse_unit *units, uint32_t unit_count);
 
 uint64_t pulp_world_check_caller(const uint64_t *frame);

@@ -9,13 +9,9 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
+#include "plain_calls.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/syscall.h>
 #include <time.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
 
 PULP_RARE_CODE
 
@@ -34,38 +30,7 @@ static struct {
   bool asks_for_transit; /* and for nothing else: the world runs, and a taken lock is only waited for */
   uint64_t words[CHUNK / 8];
   char listing[4096];
-  int memory; /* /proc/self/mem */
 } world;
-
-static bool failed(long result) { return result < 0 && result > -4096; }
-
-static long open_path(const char *path, long flags) {
-  return pulp_syscall(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0, 0, 0);
-}
-static void close_file(long file) { pulp_syscall(SYS_close, file, 0, 0, 0, 0, 0); }
-
-/* Reads memory that may not be there: how many bytes are. pread64 on /proc/self/mem, because seccomp filters of services
- * let it pass and process_vm_readv often not. */
-uint64_t pulp_peek(uint64_t address, void *to, uint64_t size) {
-  if (!world.memory) {
-    long file = open_path("/proc/self/mem", O_RDONLY);
-    if (failed(file)) return 0;
-    if (!file) { /* 0 means "not open" here */
-      long other = pulp_syscall(SYS_fcntl, file, F_DUPFD_CLOEXEC, 3, 0, 0, 0);
-      close_file(file);
-      if (failed(other)) return 0;
-      file = other;
-    }
-    world.memory = (int)file;
-  }
-  long got = pulp_syscall(SYS_pread64, world.memory, (long)to, (long)size, (long)address, 0, 0);
-  return failed(got) ? 0 : (uint64_t)got;
-}
-
-void pulp_peek_end(void) {
-  if (world.memory) close_file(world.memory);
-  world.memory = 0;
-}
 
 /* Where locks are held */
 
@@ -287,13 +252,13 @@ static const char *judge_thread(uint64_t tid, uint64_t depth) {
   pulp_text_number(&name, tid, 10);
   pulp_text_string(&name, "/syscall");
   path[name.size] = 0;
-  long file = open_path(path, O_RDONLY);
+  long file = pulp_open(path, O_RDONLY);
   if (file == -ENOENT || file == -ESRCH) return NULL; /* it has ended */
-  if (failed(file)) return "cannot be looked at: /proc/self/task/TID/syscall is not readable";
+  if (pulp_failed(file)) return "cannot be looked at: /proc/self/task/TID/syscall is not readable";
   long size = pulp_syscall(SYS_read, file, (long)line, sizeof line, 0, 0, 0);
-  close_file(file);
+  pulp_close(file);
   if (size == -ESRCH || size == 0) return NULL;
-  if (failed(size) || !parse_place(line, size, &sp, &pc)) return "runs";
+  if (pulp_failed(size) || !parse_place(line, size, &sp, &pc)) return "runs";
   if (in_call(pc) || in_call(sp)) return "is in a call of ulpsh";
   struct pulp_unwind_state state;
   const char *reason;
@@ -318,9 +283,9 @@ static uint64_t number(const char *text) {
 
 static const char *judge_threads(uint64_t self, uint64_t depth, uint64_t *culprit, uint64_t *count) {
   const char *reason = NULL;
-  long directory = open_path("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
+  long directory = pulp_open("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
   *count = 0;
-  if (failed(directory)) return "of this process cannot be listed: /proc/self/task is not readable";
+  if (pulp_failed(directory)) return "of this process cannot be listed: /proc/self/task is not readable";
   while (!reason && (size = pulp_syscall(SYS_getdents64, directory, (long)world.listing, sizeof world.listing, 0, 0, 0)) > 0)
     for (long at = 0; at < size && !reason; at += ((struct entry *)(world.listing + at))->size) {
       uint64_t tid = number(((struct entry *)(world.listing + at))->name);
@@ -331,7 +296,7 @@ static const char *judge_threads(uint64_t self, uint64_t depth, uint64_t *culpri
       reason = judge_thread(tid, depth);
     }
   if (!reason && size < 0) reason = "of this process cannot be listed";
-  close_file(directory);
+  pulp_close(directory);
   return reason;
 }
 
@@ -445,14 +410,14 @@ uint64_t pulp_world_pass(const struct pulp_suse_unit *units, uint32_t unit_count
   bool all = true;
   world.units = units, world.unit_count = unit_count, world.asks_for_transit = true;
   find_entries();
-  long directory = open_path("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
-  if (failed(directory)) return refuse("of this process cannot be listed: /proc/self/task is not readable", 0);
+  long directory = pulp_open("/proc/self/task", O_RDONLY | O_DIRECTORY), size = 0;
+  if (pulp_failed(directory)) return refuse("of this process cannot be listed: /proc/self/task is not readable", 0);
   while (all && (size = pulp_syscall(SYS_getdents64, directory, (long)world.listing, sizeof world.listing, 0, 0, 0)) > 0)
     for (long at = 0; at < size && all; at += ((struct entry *)(world.listing + at))->size) {
       uint64_t tid = number(((struct entry *)(world.listing + at))->name);
       if (tid && tid != self) all = passes(tid);
     }
-  close_file(directory);
+  pulp_close(directory);
   world.asks_for_transit = false;
   return all && size >= 0 ? PULP_OK : refuse("of this process stands in a detour or at an entry", 0);
 }

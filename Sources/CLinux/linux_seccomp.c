@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -90,6 +91,18 @@ static int has_filters(pid_t tid) {
   if (!ul_read_status(tid, text, sizeof text)) return 1;
   const char *mode = strstr(text, "\nSeccomp:\t");
   return mode && mode[10] != '0';
+}
+
+static long get_filter(pid_t tid, unsigned index, void *buffer) {
+  long count = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, (void *)(unsigned long)index, buffer);
+  return count < 0 ? -errno : count;
+}
+
+long ul_get_seccomp_filter(pid_t tid, unsigned index, void *buffer, size_t capacity) {
+  long count = get_filter(tid, index, NULL);
+  if (count < 0) return count;
+  if ((size_t)count > capacity) return -E2BIG;
+  return get_filter(tid, index, buffer);
 }
 
 /* A kernel that cannot give filters away says the same of every thread as another does of one without: EINVAL. The file

@@ -23,9 +23,6 @@
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
-#ifndef PTRACE_SECCOMP_GET_FILTER
-#define PTRACE_SECCOMP_GET_FILTER 0x420c
-#endif
 
 static uint64_t steps;
 static uint64_t die_at = UINT64_MAX;
@@ -255,13 +252,6 @@ long ul_get_signal_info(pid_t tid, int *number, int *code, uint64_t *address) {
   *code = info.si_code;
   *address = (uint64_t)(uintptr_t)info.si_addr;
   return 0;
-}
-
-long ul_get_seccomp_filter(pid_t tid, unsigned index, void *buffer, size_t capacity) {
-  long count = request(PTRACE_SECCOMP_GET_FILTER, tid, (void *)(unsigned long)index, NULL);
-  if (count < 0) return count;
-  if ((size_t)count > capacity) return -E2BIG;
-  return request(PTRACE_SECCOMP_GET_FILTER, tid, (void *)(unsigned long)index, buffer);
 }
 
 long ul_poke(pid_t tid, uint64_t address, uint64_t word) {

@@ -13,9 +13,6 @@ extern char **environ;
 
 /* -- State ------------------------------------------------------------------------------------------------------- */
 
-/* The extra space of a state is copied to every coroutine of it. */
-ul_state *ul_state_of(lua_State *L) { return *(ul_state **)lua_getextraspace(L); }
-
 /* A failure may be raised as Lua's own memory error only while no Swift frame would be jumped over. */
 static void *allocate(void *opaque, void *block, size_t old_size, size_t new_size) {
   ul_state *state = opaque;

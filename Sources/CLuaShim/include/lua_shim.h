@@ -41,7 +41,8 @@ typedef struct ul_box {
 
 /* A new state with its libraries, or NULL. Environment variables of Lua are ignored; the search paths are left empty. */
 lua_State *_Nullable ul_new_state(void *context);
-ul_state *ul_state_of(lua_State *L);
+/* The extra space of a state is copied to every coroutine of it. */
+static inline ul_state *ul_state_of(lua_State *L) { return *(ul_state **)lua_getextraspace(L); }
 
 /* -- Functions and boxes ----------------------------------------------------------------------------------------- */
 
