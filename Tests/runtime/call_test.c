@@ -27,7 +27,7 @@ static void die_at(int phase, int wanted) {
 }
 
 static bool wait_done(uint64_t wanted) {
-  for (long limit = milliseconds() + 10000; milliseconds() < limit; usleep(100)) {
+  for (long limit = milliseconds() + PATIENCE; milliseconds() < limit; usleep(100)) {
     struct pulp_mailbox mailbox = read_mailbox();
     if (mailbox.state == PULP_CALL_DONE && mailbox.sequence == wanted) return true;
   }
@@ -70,11 +70,13 @@ static int run_tool(int thread, int die, bool stay, int kill_after) {
 
 /* No call is under way, and the thread is its own again. */
 static bool settled(int thread) {
+  static bool failed; /* once is enough to be patient */
   unsigned long before = shared->threads[thread].progress;
-  for (long limit = milliseconds() + 10000; milliseconds() < limit; usleep(200))
+  for (long limit = milliseconds() + (failed ? PATIENCE / 100 : PATIENCE); milliseconds() < limit; usleep(200))
     if (shared->calls == shared->left && shared->threads[thread].progress > before + 1 &&
         read_mailbox().state != PULP_CALL_RUNNING)
       return true;
+  failed = true;
   return false;
 }
 
@@ -183,7 +185,7 @@ static bool start(const char *program, char *preload) {
     execle(program, program, NULL, environment);
     _exit(127);
   }
-  for (long limit = milliseconds() + 10000; milliseconds() < limit && !shared->ready;) usleep(1000);
+  for (long limit = milliseconds() + PATIENCE; milliseconds() < limit && !shared->ready;) usleep(1000);
   for (int i = 0; i < VICTIM_THREADS; i++)
     while (shared->ready && !shared->threads[i].tid) usleep(100);
   return shared->ready && peek(victim, shared->ext, &ext, sizeof ext) && ext.magic == PULP_EXT_MAGIC;

@@ -222,12 +222,14 @@ static int mappings(void) {
   fclose(file);
   return count;
 }
-static long resident_kib(void) {
+/* Memory of the process's own, wherever it is kept: pages of files come and go as the kernel likes. */
+static long own_memory_kib(void) {
   char line[256];
-  long kib = -1;
+  long kib, sum = 0;
   FILE *file = fopen("/proc/self/smaps_rollup", "r"); /* statm's counters lag behind */
-  while (file && kib < 0 && fgets(line, sizeof line, file)) sscanf(line, "Rss: %ld", &kib);
+  while (file && fgets(line, sizeof line, file))
+    if (sscanf(line, "Anonymous: %ld", &kib) == 1 || sscanf(line, "Swap: %ld", &kib) == 1) sum += kib;
   if (file) fclose(file);
-  return kib;
+  return sum ? sum : -1;
 }
 #endif

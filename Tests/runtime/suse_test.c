@@ -6,6 +6,8 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 static pid_t victim;
 static uint64_t bias; /* of the runtime there, from its copy here */
@@ -21,9 +23,9 @@ static uint64_t find_bias(void) {
   unsigned long start = 0;
   snprintf(path, sizeof path, "/proc/%d/maps", victim);
   FILE *file = fopen(path, "r");
-  while (!start && fgets(line, sizeof line, file))
+  while (file && !start && fgets(line, sizeof line, file))
     if (strstr(line, "libpulp.so")) sscanf(line, "%lx", &start);
-  fclose(file);
+  if (file) fclose(file);
   return start;
 }
 
@@ -65,13 +67,24 @@ static uint64_t word(uint64_t address) {
   return value;
 }
 
-/* Starts a victim and stops it as SUSE's tool does. */
-static bool begin(const char *program, char **environment) {
+/* Starts a victim and stops it as SUSE's tool does, in the system call in which it waits: it may be long on its way there. */
+static bool begin(const char *program, char **environment, long waits_in) {
   int status;
-  if (!(victim = fork())) execle(program, "victim", "100", NULL, environment), _exit(127);
-  usleep(200000);
-  bias = find_bias();
-  return !ptrace(PTRACE_ATTACH, victim, 0, 0) && waitpid(victim, &status, __WALL) == victim;
+  struct user_regs_struct registers;
+  if (!(victim = fork())) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execle(program, "victim", "100000", NULL, environment);
+    _exit(127);
+  }
+  for (long limit = milliseconds() + PATIENCE; milliseconds() < limit; usleep(1000)) {
+    if (ptrace(PTRACE_ATTACH, victim, 0, 0) || waitpid(victim, &status, __WALL) != victim || !WIFSTOPPED(status)) return false;
+    if (WSTOPSIG(status) == SIGSTOP && get_registers(victim, &registers) && (long)registers.orig_rax == waits_in) {
+      bias = find_bias();
+      return bias != 0;
+    }
+    ptrace(PTRACE_DETACH, victim, 0, WSTOPSIG(status) == SIGSTOP ? 0 : WSTOPSIG(status));
+  }
+  return false;
 }
 
 static void set_mask(uint64_t mask) { ptrace(PTRACE_SETSIGMASK, victim, (void *)8, &mask); }
@@ -102,7 +115,7 @@ static void after_fault(void *handle, uint64_t ext) {
  * other to a word of zeros. */
 static void in_handler(void *handle, const char *program, char **environment) {
   char text[256] = "";
-  if (!begin(program, environment)) exit(2);
+  if (!begin(program, environment, SYS_pause)) exit(2);
   uint64_t queue = symbol(handle, "__ulp_msg_queue");
   poke(victim, symbol(handle, "__ulp_metadata_buffer"), "libnone.so", 11);
   expect(handle, "__ulp_revert_all", PULP_EAGAIN);
@@ -114,7 +127,7 @@ static void in_handler(void *handle, const char *program, char **environment) {
 int main(int count, char **arguments) {
   char *environment[] = {count > 3 ? arguments[2] : "", NULL}, text[4096];
   void *handle = count > 3 ? dlopen(arguments[3], RTLD_NOW) : NULL;
-  if (!handle || !begin(arguments[1], environment)) return 2;
+  if (!handle || !begin(arguments[1], environment, SYS_clock_nanosleep)) return 2;
   uint64_t queue = symbol(handle, "__ulp_msg_queue"), error = symbol(handle, "__ulp_error_state");
   uint64_t universe_before, pushed;
   is(word(symbol(handle, "__ulp_state")) & 0xff, 1, "load state");

@@ -19,6 +19,7 @@ static struct function {
 typedef long full(long, long, long, long, long, long, long, long, double, double);
 typedef long variadic(long, ...);
 
+enum { LEAST_ROUNDS = 600, MOST_ROUNDS = 16000 };
 static uint8_t expected[1 << 14][ALL]; /* version of each function in each universe */
 static atomic_bool quit, park;
 static atomic_int parked;
@@ -204,7 +205,7 @@ static void find_functions(void) {
 
 int main(int count, char **arguments) {
   pthread_t workers[WORKERS];
-  int failed = 0, aborted = 0, rounds = 600, prepared = 0, with_endbr = 0;
+  int failed = 0, aborted = 0, rounds = 0, prepared = 0, with_endbr = 0;
   if (count < 2) return 2;
   directory = arguments[1];
   find_runtime();
@@ -217,7 +218,11 @@ int main(int count, char **arguments) {
   is(with_endbr, ALL / 2, "points behind endbr64");
   for (intptr_t i = 0; i < WORKERS; i++) pthread_create(&workers[i], NULL, work, (void *)(i * 1000003));
   srand(7);
-  for (int round = 0; round < rounds; round++) failed += !round_once(round + 1, &aborted);
+  /* The workers get as many rounds as it takes until they have seen enough. */
+  for (int round = 0; round < LEAST_ROUNDS || (round < MOST_ROUNDS && (loops <= 1000 || stable <= 1000)); round++, rounds++) {
+    failed += !round_once(round + 1, &aborted);
+    if (round >= LEAST_ROUNDS) usleep(1000);
+  }
   quit = true;
   for (int i = 0; i < WORKERS; i++) pthread_join(workers[i], NULL);
   is(failed, 0, "every stage, abort and unload succeeded");

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 enum { XSAVE_MAX = 16384 };
+/* After so many milliseconds something will never come: the machine may be busy, and leave a process alone for long. */
+enum { PATIENCE = 180000 };
 
 static bool peek(pid_t pid, uint64_t address, void *to, size_t size) {
   struct iovec local = {to, size}, remote = {(void *)address, size};
