@@ -229,10 +229,13 @@ end
 
 local fleet, seen = {}, {}
 
+--- A process may end at any moment: one that was asked for stays on the list, and is told as gone when its turn comes.
 local function add(p, asked)
-  if seen[p.pid] or options.user and p.user ~= options.user and tostring(p.uid) ~= options.user then return end
+  local alive, comm, user, uid = pcall(function() return p.comm, p.user, p.uid end)
+  local belongs = alive and (not options.user or user == options.user or tostring(uid) == options.user)
+  if seen[p.pid] or not (belongs or asked and not alive) then return end
   seen[p.pid] = true
-  fleet[#fleet + 1] = {p = p, pid = p.pid, comm = p.comm or "?", state = "waiting", asked = asked}
+  fleet[#fleet + 1] = {p = p, pid = p.pid, comm = alive and comm or "?", state = "waiting", asked = asked}
 end
 
 --- Adds the processes that are asked for and not in the fleet yet.
