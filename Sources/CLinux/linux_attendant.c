@@ -227,11 +227,28 @@ static void reap(pid_t tid) {
     waitpid(tid, NULL, __WALL | WNOHANG);
 }
 
+static volatile sig_atomic_t watching;
+
+static long microseconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Once only: a periodic timer whose handler takes longer than its period, with many threads or under strace(1), would leave
+ * no time for what it watches. */
+static void watch_after(long microseconds) {
+  struct itimerval timer = {{0, 0}, {0, microseconds < 50000 ? microseconds : 50000}};
+  setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 static void on_alarm(int number) {
   int saved = errno;
   if (!pass_on(number)) {
+    long began = microseconds_now();
     if (attended_count > 0) serve_all(); /* SIGCHLD is held back */
     for (int i = 0; i < reaped_count; i++) reap(reaped[i]);
+    if (watching) watch_after(1000 + 8 * (microseconds_now() - began));
   }
   errno = saved;
 }
@@ -272,11 +289,12 @@ void ul_watchdog_start(unsigned microseconds) {
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
   sigprocmask(SIG_BLOCK, &set, &before_watchdog);
-  struct itimerval timer = {{0, 1000}, {0, microseconds < 10000 ? (long)microseconds + 1 : 10000}};
-  setitimer(ITIMER_REAL, &timer, NULL);
+  watching = 1;
+  watch_after(microseconds < 10000 ? (long)microseconds + 1 : 10000);
 }
 
 void ul_watchdog_stop(void) {
+  watching = 0; /* before: an alarm that comes in between sets no other */
   struct itimerval none = {0};
   setitimer(ITIMER_REAL, &none, NULL);
   sigprocmask(SIG_SETMASK, &before_watchdog, NULL);

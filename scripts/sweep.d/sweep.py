@@ -17,7 +17,7 @@ import operations
 from target import Lost, Target
 
 OPERATION_AFTER = {name: operation[1] for name, operation in operations.OPERATIONS.items()}
-COLUMNS = ["points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left", "again"]
+COLUMNS = ["of", "points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left", "again"]
 # Refusals that only say that the target got no processor in five seconds, or has not yet come back from a dead tool's call.
 PASSING = ("[carrier.none]", "[process.unstoppable]", "[operation.busy]", "[call.busy]", "[call.timeout]")
 BAD = ["dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
@@ -376,7 +376,9 @@ class Sweep:
         self.before = before
         row = self.row = self.rows[(label, threads, how, signal_name)] = collections.Counter()
         began = time.monotonic()
-        for point in self.sample(self.points(how, name, body)):
+        points = self.points(how, name, body)
+        row["of"] = len(points)
+        for point in self.sample(points):
             self.point(row, how, signal_name, name, threads, point, before, after)
         print(self.line((label, threads, how, signal_name), row) + f"  {time.monotonic() - began:.0f} s", flush=True)
 
