@@ -29,7 +29,9 @@ local c <close> = t.spawn {program, preload = true, timeout = 60}
 c:expect "ready\n"
 for _, step in ipairs {{"trigger", "13\n", "12\n"}, {"revert", "12\n", "13\n"}} do
   local verb, now, before = table.unpack(step)
-  local tool <close> = t.spawn {"strace", "-qq", "-o", "/dev/null", core.executable_path, verb, "-p", tostring(c.pid), fix, timeout = 60}
+  local tool <close> = t.spawn {
+    "strace", "-qq", "-o", "/dev/null", core.executable_path, verb, "-p", tostring(c.pid), fix, timeout = 60,
+  }
   tool:expect_exit(0)
   t.unharmed(c.pid)
   c:ask("dozen", now, {reject = before})
