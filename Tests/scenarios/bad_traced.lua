@@ -16,8 +16,7 @@ do
 end
 
 c:signal "STOP"
-local deadline = t.clock() + 5
-while not t.states(c.pid):find "T" and t.clock() < deadline do t.sleep(0.01) end
+t.wait_until(function() return t.states(c.pid):find "T" end)
 local before = t.text(c.pid, "libdozens.so.0")
 t.refused("process.stopped", function() return ulp.trigger(assert(ulp.attach(c.pid)), fix) end)
 t.eq(t.states(c.pid), "T", "it is still stopped")

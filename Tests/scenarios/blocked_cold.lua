@@ -10,8 +10,7 @@ for _, program in ipairs {"coldserv", "coldserv_stripped"} do
   local fix = t.patch("cold_2", {as = program .. "_2"})
   local function enter()
     c:ask("enter", "entering\n")
-    local deadline = t.clock() + 5
-    while t.states(c.pid):find "R" and t.clock() < deadline do t.sleep(0.005) end
+    t.wait_until(function() return not t.states(c.pid):find "R" end)
   end
   enter()
   local before = t.snapshot(c.pid)

@@ -58,11 +58,10 @@ local function start()
       runtime:settle(staged)
     end)
     print("answer " .. (done and "done" or result.code))]]):format(c.pid, fix, worker), timeout = 30}
-  local deadline = t.clock() + 10
   local function is_loading()
     for line in io.lines(("/proc/%d/maps"):format(c.pid)) do if line:find(fix, 1, true) then return true end end
   end
-  while not is_loading() and t.clock() < deadline do t.sleep(0.005) end
+  t.wait_until(is_loading)
   return c, p, tool
 end
 

@@ -59,15 +59,14 @@ t.switches(p, fix, {old = 2, new = 11}, shows)
 --- Sends a thread into the rare part and has the change refused while it is there.
 local function in_the_way(change, name)
   c:ask("enter", "entering.\n")
-  local deadline = t.clock() + 10
-  repeat t.sleep(0.01) until not t.states(c.pid):find "R" or t.clock() > deadline
-  p:stopped(function(threads)
+  t.wait_until(function() return not t.states(c.pid):find "R" end)
+  t.insist(function() p:stopped(function(threads)
     local inside = false
     for _, thread in ipairs(threads) do
       for _, frame in ipairs(thread:backtrace()) do inside = inside or frame.symbol == name .. ".cold" end
     end
     t.ok(inside, "a thread is in the part")
-  end)
+  end) end)
   local said = t.refused("patch.blocked", function() return change(p, fix, {timeout = 30, blockers = "fail"}) end)
   t.eq(said.blockers[1].symbol:match "^[%w_]+", name, "the function in the way")
 end

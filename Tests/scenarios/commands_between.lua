@@ -8,18 +8,18 @@ local runtime = assert(p:runtime())
 local fix = t.patch "dozens_13"
 
 --- Sends a signal, and sees from the same command that it is handled before the command ends.
-local handled = ([[kill -USR1 %d; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2;
+local handled = ([[kill -USR1 %d; for i in $(seq 100); do sleep 0.2;
   grep -q '^State:.*t' /proc/%d/status || break; done; grep -q '^State:.*S' /proc/%d/status]]):format(c.pid, c.pid, c.pid)
 do
-  local staged <close> = runtime:stage(assert(ulp.plan(p, fix)))
+  local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix))) end)
   t.eq({os.execute(handled)}, {true, "exit", 0}, "os.execute")
   c:ask("report", "usr1=1 ")
   local pipe = assert(io.popen(handled .. "; echo $?"))
   t.eq(pipe:read "n", 0, "io.popen")
   t.ok(pipe:close(), "and its end")
   c:ask("report", "usr1=2 ")
-  t.ok(p:switch(staged).switched, "the switch")
-  runtime:settle(staged)
+  t.ok(t.insist(function() return p:switch(staged) end).switched, "the switch")
+  t.insist(function() return runtime:settle(staged) end)
 end
 c:ask("dozen", "13\n", {reject = "12"})
 t.eq({os.execute "exit 3"}, {nil, "exit", 3}, "how a command ends")

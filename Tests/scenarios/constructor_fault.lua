@@ -49,12 +49,17 @@ local function provoke(c, ask, patience)
   for _ = 1, 2 do
     for _, name in ipairs(names) do
       local expected = misdeeds[name]
-      local timeout = expected.cause == "timeout" and patience or 5
+      local timeout = expected.cause == "timeout" and patience or t.patience
       local fix = t.patch("misdeed_" .. name)
       local err = t.raises(expected.code, function() return ulp.trigger(p, fix, {timeout = timeout}) end)
       for fact, value in pairs(expected) do t.eq(err[fact], value, name .. ": " .. fact) end
-      t.ok(err.unloaded, name .. ": unloaded: " .. err.message)
       t.unharmed(c.pid)
+      if not err.unloaded then
+        -- On a busy machine a thread may not come to a stop in which that can be seen: then it is the next one's work.
+        local is_passing = err.message:find "did not stop in time" or err.message:find "cannot be unwound"
+        t.ok(is_passing, name .. ": unloaded: " .. err.message)
+        t.wait_until(function() return t.insist(function() return p:runtime():recover() end) and containers(p) == 0 end)
+      end
       t.eq(containers(p), 0, name .. ": loaded containers")
       t.eq(p:runtime():state(), "idle", name .. ": no operation is pending")
       ask(12)

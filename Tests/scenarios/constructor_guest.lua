@@ -63,8 +63,7 @@ do
       for (int i = 0; i < 10; i++) usleep(50000);
     }]]}
   local tool <close> = t.ulpsh {"trigger", "-p", tostring(c.pid), slow}
-  local deadline = t.clock() + 5
-  while not is_loaded(p, "slow_stack") and t.clock() < deadline do t.sleep(0.01) end
+  t.wait_until(function() return is_loaded(p, "slow_stack") end)
   tool:kill()
   t.ok(is_loaded(p, "slow_stack"), "it was being loaded")
   c:ask("dozen", "12\n", {reject = "13"})

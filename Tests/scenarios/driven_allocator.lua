@@ -86,8 +86,7 @@ if io.open "/usr/bin/redis-server" then
     "/usr/bin/redis-server", "--port", "0", "--save", "", "--unixsocket", t.directory() .. "/socket", timeout = 20,
     env = {LD_PRELOAD = ulp.core.runtime_path .. " " .. t.path "libdozens.so.0"},
   }
-  local deadline = t.clock() + 10
-  while not io.open(t.directory() .. "/socket") and not t.states(c.pid):find "^S+$" and t.clock() < deadline do t.sleep(0.05) end
+  t.wait_until(function() return io.open(t.directory() .. "/socket") or t.states(c.pid):find "^S+$" end)
   t.sleep(0.3)
   suse.trigger(c, fix)
   t.ok(suse.applied(c, fix))

@@ -95,9 +95,8 @@ end
 do
   local c <close> = t.target "numserv"
   local strace <close> = t.spawn {"strace", "-qq", "-o", "/dev/null", "-p", tostring(c.pid)}
-  local deadline = t.clock() + 10
   local function tracer() return t.read_file(("/proc/%d/status"):format(c.pid)):match "TracerPid:%s*(%d+)" end
-  while tracer() == "0" and t.clock() < deadline do t.sleep(0.01) end
+  t.wait_until(function() return tracer() ~= "0" end)
   t.ok(tracer() ~= "0", "strace holds it")
   suse.expect("ETARGETHOOK", "trigger", c.pid, fix)
   t.refused("process.traced", function() return ulp.trigger(c.pid, fix) end)

@@ -71,8 +71,7 @@ local function start(name, body)
   local program = t.cc {kind = "program", as = "at_" .. name, libraries = {t.path "libdozens.so.0"}, code = code:format(body)}
   local c = t.target {program, timeout = 20}
   c:ask("?", "dozen=12.")
-  local deadline = t.clock() + 5
-  while t.states(c.pid):find "R" and t.clock() < deadline do t.sleep(0.01) end
+  t.wait_until(function() return not t.states(c.pid):find "R" end)
   return c
 end
 

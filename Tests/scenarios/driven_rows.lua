@@ -13,15 +13,14 @@ do
   local fix = t.patch "tenant_2"
   local c <close> = t.target {"tenants", timeout = 20}
   local function only(is_new)
-    local deadline, old, new, wrong = t.clock() + 10
     c:ask("main", is_new and "main=-99\n" or "main=99\n", {reject = is_new and "main=99" or "main=-99"})
-    repeat
+    t.wait_until(function()
       c:send "tell\n"
-      old, new, wrong = c:expect("old=(%d+) new=(%d+) wrong=(%d+)%.\n", {pattern = true})
+      local old, new, wrong = c:expect("old=(%d+) new=(%d+) wrong=(%d+)%.\n", {pattern = true})
       t.eq(wrong, "0", "numbers of another thread")
       t.sleep(0.05)
-    until ((is_new and old or new) == "0" and (is_new and new or old) ~= "0") or t.clock() > deadline
-    t.eq(is_new and old or new, "0", "calls of the other version")
+      return (is_new and old or new) == "0" and (is_new and new or old) ~= "0"
+    end, "calls of this version alone")
     t.unharmed(c.pid)
   end
   only(false)
@@ -39,8 +38,7 @@ do
   local c <close> = t.target {"lingerer", timeout = 20}
   local function enter(count)
     for _ = 1, count do c:ask("enter", "entering\n") end
-    local deadline = t.clock() + 5
-    while t.states(c.pid):find "R" and t.clock() < deadline do t.sleep(0.005) end
+    t.wait_until(function() return not t.states(c.pid):find "R" end)
   end
   local function leave(version, count)
     for _ = 1, count do c:ask("leave", ("left=%d\n"):format(version), {reject = {"left=-1", "left=" .. 3 - version}}) end

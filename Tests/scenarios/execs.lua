@@ -1,4 +1,4 @@
--- timeout: 90
+-- timeout: 180
 -- A target that replaces itself all the time, beside threads that only its tracer can see off: whatever a command meets, it
 -- ends in time and says so, and the program goes on; and one that is only being started is waited for. (A tracer that waits for
 -- a thread while the kernel waits for the tracer blocks both.)
@@ -10,7 +10,10 @@ local fix = t.patch "dozens_13"
 local states, honest = {}, {done = true, already = true, ["process.exec"] = true}
 for _, code in ipairs {"process.unstoppable", "carrier.none", "patch.blocked", "process.starting"} do honest[code] = true end
 
-for _ = 1, 150 do
+-- As often as it takes until one has met another program: on a busy machine the target is late to begin the next.
+local rounds, deadline = 0, t.clock() + 60
+repeat
+  rounds = rounds + 1
   local began = t.clock()
   local done, result = pcall(function()
     local p <close> = assert(ulp.attach(c.pid))
@@ -18,11 +21,12 @@ for _ = 1, 150 do
   end)
   local state = done and result.state or result.code
   states[state] = (states[state] or 0) + 1
-  t.ok(t.clock() - began < 3, "the command ends in time")
+  t.ok(t.clock() - began < 30, "the command ends in time")
   -- Neither "not permitted", nor "statically linked", nor any other thing that a process looks like in between. The thread that
   -- executes cannot be stopped, so a short time may be over first.
   t.ok(honest[state], "what happened: " .. tostring(result))
-end
+  t.sleep(0.001 * (rounds % 5)) -- to meet it at every moment, and as we come before it where there is one processor
+until rounds >= 150 and states["process.exec"] or t.clock() > deadline
 c:send "tell\n"
 c:expect("round=%d+ dozen=1[23]%.\n", {pattern = true})
 for state, count in pairs(states) do print(count, state) end

@@ -53,12 +53,12 @@ t.state(ulp.revert(p, fix), "done")
 
 -- Armed and committed, not settled.
 do
-  local switched = runtime:stage(assert(ulp.plan(p, fix)))
-  t.ok(p:switch(switched).switched)
+  local switched = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix))) end)
+  t.ok(t.insist(function() return p:switch(switched) end).switched)
   local child <close> = fork()
   says("child", 13)
   t.eq(runtime:state(), "committed")
-  runtime:settle(switched)
+  t.insist(function() return runtime:settle(switched) end)
   t.eq(assert(child:runtime()):state(), "committed", "the parent's work does not go on in the child")
   t.eq(assert(child:runtime()):recover().action, "finished")
   says("child", 13)
@@ -68,9 +68,9 @@ t.state(ulp.revert(p, fix), "done")
 
 -- Staged.
 do
-  local staged = runtime:stage(assert(ulp.plan(p, fix)))
+  local staged = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix))) end)
   local child <close> = fork()
-  runtime:abort(staged)
+  t.insist(function() return runtime:abort(staged) end)
   says("child", 12)
   t.eq(assert(child:runtime()):state(), "staged")
   is_independent(child, 12)
@@ -78,7 +78,6 @@ end
 says("parent", 12)
 
 -- Half-armed: the tool died between the first entry and the commit.
-local core = require "ulp.core"
 local place, armed, missed = 1, false, 0
 while not armed do
   local program = ("p = ulp.attach(%d) ulp.trigger(p, %q)"):format(c.pid, fix)
@@ -115,12 +114,11 @@ do
   local program = ([[
     local p = assert(ulp.attach(%d))
     local runtime = assert(p:runtime())
-    local staged <close> = runtime:stage(assert(ulp.plan(p, %q)), {thread = %s})
-    assert(p:switch(staged).switched)
+    local staged <close> = runtime:stage(assert(ulp.plan(p, %q)), {thread = %s, timeout = 20})
+    repeat local done, result = pcall(p.switch, p, staged) until done and result.switched
     runtime:settle(staged)]]):format(c.pid, pause, worker)
   local tool <close> = t.ulpsh {"-e", program, timeout = 20}
-  local deadline = core.clock() + 10
-  repeat core.sleep(0.005) until runtime:state() == "staging" or core.clock() > deadline
+  t.wait_until(function() return runtime:state() == "staging" end)
   t.eq(runtime:state(), "staging")
   local child <close> = fork "later"
   t.eq(assert(child:runtime()):state(), "staging")

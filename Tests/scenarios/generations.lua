@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 240
 -- Two containers for two libraries, switched by one store: in more than a million checked turns no reader of both ever sees
 -- a mixture, while they are applied and reverted again and again.
 local t = require "ulp.scenario"
@@ -19,7 +19,7 @@ local function tally()
   return tonumber(old), tonumber(new), tonumber(across)
 end
 
-local wanted, rounds, deadline = 1000000, 0, t.clock() + 100
+local wanted, rounds, deadline = 1000000, 0, t.clock() + 200
 local old, new
 repeat
   rounds = rounds + 1

@@ -9,15 +9,17 @@ local fix = t.patch "mix_odd"
 local p <close> = assert(ulp.attach(c.pid))
 local runtime = assert(p:runtime())
 
-local staged <close> = runtime:stage(assert(ulp.plan(p, fix)))
+local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix))) end)
+local function stands() return not t.states(c.pid):find "[^tT]" end
 c:signal "STOP"
-t.sleep(0.05)
+t.wait_until(stands)
 t.refused("process.stopped", function() return p:switch(staged) end)
+t.wait_until(stands)
 t.sleep(0.05)
-t.eq(t.states(c.pid):gsub("[tT]", ""), "", "threads that run in a stopped process")
+t.ok(stands(), "no thread runs in a stopped process")
 c:signal "CONT"
-t.sleep(0.05)
-t.ok(p:switch(staged).switched, "the switch, once it goes on")
-runtime:settle(staged)
+t.wait_until(function() return not t.states(c.pid):find "[tT]" end)
+t.ok(t.insist(function() return p:switch(staged) end).switched, "the switch, once it goes on")
+t.insist(function() return runtime:settle(staged) end)
 c:ask("tell", "wrong=0 registers=0")
 t.unharmed(c.pid)

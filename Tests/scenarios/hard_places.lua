@@ -17,7 +17,7 @@ end
 local function refused(c, code, options)
   local before, began = t.snapshot(c.pid), t.clock()
   local said = t.refused(code, function() return ulp.trigger(assert(ulp.attach(c.pid)), fix, options) end)
-  t.ok(t.clock() - began < (options.timeout or 5) + 4, "in time")
+  t.ok(t.clock() - began < (options.timeout or t.patience) + 30, "in time")
   t.unchanged(c.pid, before)
   return said
 end
@@ -44,7 +44,7 @@ do
   local tool <close> = t.ulpsh {"trigger", "--timeout", "0.5", "-p", tostring(c.pid), fix, timeout = 10}
   tool:expect("failed: thread %d+ .*process.unstoppable", {pattern = true})
   tool:expect_exit(1)
-  t.ok(t.clock() - began < 5, "in time")
+  t.ok(t.clock() - began < 30, "in time")
   t.unchanged(c.pid, before)
   local said = t.refused("process.unstoppable", function()
     return ulp.trigger(assert(ulp.attach(c.pid)), fix, {timeout = 0.5})
@@ -61,7 +61,7 @@ do
   local began = t.clock()
   local done, said = pcall(ulp.trigger, assert(ulp.attach(c.pid)), fix, {timeout = 0.5})
   t.ok(not done and said.code == "carrier.none", "nobody to be borrowed: " .. tostring(said))
-  t.ok(t.clock() - began < 4, "in time")
+  t.ok(t.clock() - began < 30, "in time")
   c:ask("go on", "ready")
   switches(c)
 end

@@ -10,9 +10,9 @@ local runtime = assert(p:runtime())
 local fix = t.patch "dozens_13"
 for _ = 1, 3 do
   do
-    local staged <close> = runtime:stage(assert(ulp.plan(p, fix)), {thread = c.pid})
+    local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix)), {thread = c.pid}) end)
     t.sleep(0.35)
-    t.ok(p:switch(staged).switched, "the switch")
+    t.ok(t.insist(function() return p:switch(staged) end).switched, "the switch")
   end
   t.sleep(0.5)
   t.state(ulp.revert(p, fix), "done")

@@ -4,8 +4,7 @@ local ulp = require "ulp"
 
 local c <close> = t.target "leader_exit"
 c:ask("a", "12\n", {reject = "13"})
-local deadline = t.clock() + 5
-while not t.states(c.pid):find "Z" and t.clock() < deadline do t.sleep(0.01) end
+t.wait_until(function() return t.states(c.pid):find "Z" end)
 t.ok(t.states(c.pid):find "Z", "the leader is a zombie")
 
 local p <close> = assert(ulp.attach(c.pid))

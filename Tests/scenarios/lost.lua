@@ -117,12 +117,12 @@ for _, fix in ipairs {one, two} do t.ok(not is_mapped(fix), fix .. " has gone") 
 -- Unloaded between the switch and the settling, with stubs that lead into it, and loaded again in one case.
 for _, again in ipairs {false, true} do
   do
-    local staged <close> = runtime:stage(assert(ulp.plan(p, one)))
-    t.ok(p:switch(staged).switched)
+    local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, one))) end)
+    t.ok(t.insist(function() return p:switch(staged) end).switched)
     c:ask("call", "version=1\n", {reject = "version=0"})
     close()
     if again then open() end
-    runtime:settle(staged)
+    t.insist(function() return runtime:settle(staged) end)
   end
   t.eq(runtime:state(), "idle")
   lost(one, again and "loaded again" or "was unloaded")

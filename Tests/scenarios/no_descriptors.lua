@@ -8,7 +8,7 @@ local c <close> = t.target {"threads", "4", timeout = 20}
 local fix = t.patch "mix_odd"
 local p <close> = assert(ulp.attach(c.pid))
 local runtime = assert(p:runtime())
-local staged <close> = runtime:stage(assert(ulp.plan(p, fix)))
+local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, fix))) end)
 
 -- The first look at the libraries forgets what was read before, and so gives descriptors back.
 local function libs() return p.libs end
@@ -27,8 +27,8 @@ end
 for _, file in ipairs(hoard) do file:close() end
 t.sleep(0.05)
 t.eq(t.states(c.pid):find "[tT]", nil, "threads left stopped")
-t.ok(p:switch(staged).switched, "the switch, with descriptors")
-runtime:settle(staged)
+t.ok(t.insist(function() return p:switch(staged) end).switched, "the switch, with descriptors")
+t.insist(function() return runtime:settle(staged) end)
 
 for _, attempt in ipairs(attempts) do
   local name, went, said = attempt[1], table.unpack(attempt.result)

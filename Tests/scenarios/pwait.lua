@@ -9,7 +9,7 @@ local p <close> = assert(ulp.attach(c.pid))
 local fix = t.patch "dozens_13"
 for round = 1, 20 do
   t.sleep(0.005)
-  p:stopped(function() c:signal "USR1" end)
+  t.insist(function() p:stopped(function() c:signal "USR1" end) end)
   t.sleep(0.02)
   c:ask("tell", ("handled=%d noticed=%d spurious=0"):format(round, round))
 end

@@ -75,12 +75,11 @@ end
 --- The state once it does not change any more: the carrier of a dead tool may still be on its way.
 local function at_rest()
   local state, since = runtime:state(), t.clock()
-  while t.clock() < since + 0.03 do
-    t.sleep(0.005)
-    local now = runtime:state()
-    if now ~= state then state, since = now, t.clock() end
-  end
-  return state
+  return t.wait_until(function()
+    local now, is_asleep = runtime:state(), t.states(c.pid) == "S"
+    if now ~= state or not is_asleep then state, since = now, t.clock() end
+    return t.clock() >= since + 0.03 and state
+  end)
 end
 
 for _, name in ipairs {"apply", "revert", "replace"} do
@@ -109,8 +108,7 @@ local numbers <close> = t.target "numserv"
 local q <close> = assert(ulp.attach(numbers.pid))
 local slow = t.patch "dozens_late"
 local tool <close> = t.ulpsh {"-e", ("ulp.trigger(ulp.attach(%d), %q)"):format(numbers.pid, slow), timeout = 20}
-local deadline = t.clock() + 10
-while assert(q:runtime()):state() ~= "staging" and t.clock() < deadline do t.sleep(0.002) end
+t.wait_until(function() return assert(q:runtime()):state() == "staging" end)
 t.eq(assert(q:runtime()):state(), "staging")
 tool:signal "KILL"
 t.eq(t.ok(tool:wait(), "it ends").signal, 9)

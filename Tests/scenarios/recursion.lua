@@ -67,8 +67,7 @@ t.switches(p, through, {old = "sum=55 factorial=120.\n", new = "sum=165 factoria
 
 local function dive()
   c:ask("dive", "diving.\n")
-  local deadline = t.clock() + 10
-  repeat t.sleep(0.01) until not t.states(c.pid):find "R" or t.clock() > deadline
+  t.wait_until(function() return not t.states(c.pid):find "R" end)
 end
 dive()
 local said = t.refused("patch.blocked", function() return ulp.trigger(p, own, {timeout = 30, blockers = "fail"}) end)

@@ -35,9 +35,8 @@ local function variable(name) return (string.unpack("<i8", p:read(p:symbol(name)
 
 --- Waits for two whole rounds: what `last` says then was computed after the change.
 local function shows(expected)
-  local from, deadline = variable "rounds", t.clock() + 10
-  repeat t.sleep(0.005) until variable "rounds" >= from + 2 or t.clock() > deadline
-  t.ok(variable "rounds" >= from + 2, "the loop goes on")
+  local from = variable "rounds"
+  t.wait_until(function() return variable "rounds" >= from + 2 end, "the loop goes on")
   t.eq(variable "last", expected, "what the function returned")
   t.eq(variable "spoiled", 0, "spoiled numbers in the red zone")
 end
@@ -45,7 +44,7 @@ t.switches(p, fix, {old = 12, new = 13}, function(expected)
   shows(expected)
   for _ = 1, 5 do
     t.ok(ulp.check(p, fix).state, "check")
-    p:stopped(function(threads) t.eq(#threads, 1, "threads") end)
+    t.eq(t.insist(function() return p:stopped(function(threads) return #threads end) end), 1, "threads")
   end
   shows(expected)
 end, 8)

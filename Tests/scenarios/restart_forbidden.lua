@@ -30,16 +30,15 @@ local function tell(c)
 end
 
 local function until_over(c, ...)
-  local deadline = t.clock() + 40
-  repeat
+  local groups = {...}
+  return t.wait_until(function()
     t.sleep(0.05)
     local calls, all = tell(c), true
-    for _, group in ipairs {...} do
+    for _, group in ipairs(groups) do
       for name in pairs(group) do all = all and calls[name].state == "over" end
     end
-    if all then return calls end
-  until t.clock() > deadline
-  error "not all calls came to their end"
+    return all and calls
+  end, "the end of all calls")
 end
 
 local function start(...)
@@ -101,12 +100,12 @@ for _, call in ipairs {"nanosleep", "poll", "futex"} do
   local q <close> = assert(ulp.attach(sleeper.pid))
   local plain = t.patch "dozens_13"
   do
-    local staged <close> = assert(q:runtime()):stage(assert(ulp.plan(q, plain)))
+    local staged <close> = t.insist(function() return assert(q:runtime()):stage(assert(ulp.plan(q, plain))) end)
     for _ = 1, 20 do
       sleeper:send "ignored\n"
       t.sleep(0.005)
     end
-    t.ok(q:switch(staged).switched, "the switch")
+    t.ok(t.insist(function() return q:switch(staged) end).switched, "the switch")
     for _ = 1, 20 do
       sleeper:send "ignored\n"
       t.sleep(0.005)

@@ -15,7 +15,7 @@ for _, name in ipairs {"segv", "null_call", "abort", "throw", "kill", "raise", "
 end
 for _ = 1, 2 do
   for name, code in pairs(misdeeds) do
-    local fix, timeout = t.patch("misdeed_" .. name), code == "call.timeout" and 0.3 or 5
+    local fix, timeout = t.patch("misdeed_" .. name), code == "call.timeout" and 2 or 20
     local err = t.raises(code, function() return ulp.trigger(p, fix, {timeout = timeout}) end)
     t.ok(err.unloaded, name .. ": unloaded: " .. err.message)
     t.unharmed(c.pid)

@@ -17,8 +17,8 @@ end
 
 --- Runs the statement in a tool that dies at a place. False once it lives through it.
 local function dies(statement, pid, place)
-  local tool <close> = t.ulpsh {"-e", statement:gsub("PID", tostring(pid)), timeout = 40, env = {ULPSH_DIE_AT = tostring(place)}}
-  local exit = t.ok(tool:wait(40), "the tool ends")
+  local tool <close> = t.ulpsh {"-e", statement:gsub("PID", tostring(pid)), timeout = 60, env = {ULPSH_DIE_AT = tostring(place)}}
+  local exit = t.ok(tool:wait(), "the tool ends")
   if exit.code == 0 then return false end
   t.eq(exit, {signal = 9}, "killed by nothing but its own hand:\n" .. tool.transcript)
   return true
@@ -39,7 +39,7 @@ end
 local cases = {
   case(churn, {"churn", "malloc", "2", step = 9}), case(churn, {"churn", "dlopen", "1", step = 37}),
   case(plain, {"numserv", preload = t.path "suse/306/libpulp.so.0", step = 2}),
-  case(plain, {"confined", "-", "errno", step = 3, options = ", {seccomp = 'suspend'}"}),
+  case(plain, {"confined", "-", "errno", step = 3, options = ", {seccomp = 'suspend', timeout = 40}"}),
   case(plain, {"numserv", step = 3, patches = ("{%q, %q}"):format(dozens, hundreds)}),
 }
 for _, it in ipairs(cases) do
@@ -49,10 +49,11 @@ for _, it in ipairs(cases) do
   for _, kind in ipairs {{verb = "trigger", before = 12, after = 13}, {verb = "revert", before = 13, after = 12}} do
     -- The number of steps is not the same each time: an end that comes early is met again.
     local lives = 0
+    local options = it.options or ", {timeout = 40}"
     for place = 1, 600, it.step do
       bring(p, kind.before, {timeout = 40})
       t.eq(number(c, it), kind.before, name .. ": begins with")
-      local statement = ("ulp.%s(ulp.attach(PID), %s%s)"):format(kind.verb, it.patches or ("%q"):format(dozens), it.options or "")
+      local statement = ("ulp.%s(ulp.attach(PID), %s%s)"):format(kind.verb, it.patches or ("%q"):format(dozens), options)
       if dies(statement, c.pid, place) then
         deaths = deaths + 1
         t.unharmed(c.pid)

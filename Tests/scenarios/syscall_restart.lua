@@ -52,14 +52,12 @@ end
 
 --- Waits until every call is in this state.
 local function all_are(c, state, which)
-  local deadline = t.clock() + 30
-  repeat
+  return t.wait_until(function()
     t.sleep(0.05)
     local calls, all = tell(c), true
     for name in pairs(which) do all = all and calls[name].state == state end
-    if all then return calls end
-  until t.clock() > deadline
-  error(("not all calls are %s"):format(state))
+    return all and calls
+  end, ("all calls are %s"):format(state))
 end
 
 local control <close> = start "control"

@@ -45,7 +45,7 @@ for _, pty in ipairs {false, true} do
     c:ask("?", ("dozen=%d.\n"):format(new), {reject = {"dozen=" .. old, "stops"}})
     for _ = 1, 4 do t.ok(ulp.check(p, fix).state, "check") end
     -- Steps of which a check is made, with all threads stopped.
-    for _ = 1, 4 do p:stopped(function(threads) t.eq(#threads, 1, "threads") end) end
+    for _ = 1, 4 do t.eq(t.insist(function() return p:stopped(function(threads) return #threads end) end), 1, "threads") end
   end, 4)
   c:send(pty and "\4" or "")
   c:send_end()
@@ -60,10 +60,9 @@ do
   c:expect "ready\n"
   local function send(signal) t.spawn({"kill", "-" .. signal, tostring(child)}):expect_exit(0) end
   send "STOP"
-  local deadline = t.clock() + 5
-  while t.states(child) ~= "T" and t.clock() < deadline do t.sleep(0.005) end
+  t.wait_until(function() return t.states(child) == "T" end)
   -- The parent has to look before the next one, or it would be told of the last alone.
-  while t.states(c.pid) ~= "S" and t.clock() < deadline do t.sleep(0.005) end
+  t.wait_until(function() return t.states(c.pid) == "S" end)
   t.sleep(0.1)
   send "CONT"
   c:ask("?", "dozen=12.\n")

@@ -21,12 +21,12 @@ for way, reference in pairs {omitted = "#%mine:mine_ref", explicit = offset} do
   --- Calls from now on are all old, or all new.
   local function only(is_new)
     tally()
-    local deadline = t.clock() + 10
-    repeat
+    t.wait_until(function()
       t.sleep(0.05)
       local old, new = tally()
       t.eq(is_new and old or new, 0, "calls of the other version")
-    until (is_new and new or old) > 0 or t.clock() > deadline
+      return (is_new and new or old) > 0
+    end, "calls of this version")
     c:ask("main", is_new and "main=-99\n" or "main=99\n", {reject = is_new and "main=99" or "main=-99"})
     t.unharmed(c.pid)
   end

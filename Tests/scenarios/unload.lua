@@ -95,9 +95,9 @@ t.refused("usage", function() return ulp.trigger(p, pure, {unload = "yes"}) end)
 
 --- Reverts like a tool that dies after it has settled.
 local function revert_and_die(fix)
-  local staged <close> = runtime:stage(assert(ulp.plan(p, {}, {assert(ulp.container(fix)).id})))
-  t.ok(p:switch(staged).switched)
-  runtime:settle(staged)
+  local staged <close> = t.insist(function() return runtime:stage(assert(ulp.plan(p, {}, {assert(ulp.container(fix)).id}))) end)
+  t.ok(t.insist(function() return p:switch(staged) end).switched)
+  t.insist(function() return runtime:settle(staged) end)
 end
 t.state(ulp.trigger(p, pure), "done")
 revert_and_die(pure)

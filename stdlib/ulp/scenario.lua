@@ -7,8 +7,14 @@
 ---     c:ask("dozen", "12\n", {reject = "13"})
 local core = require "ulp.core"
 local spawn = require "ulp.spawn"
+local transition = require "ulp.transition"
 
 local M = {}
+
+--- Seconds for which a scenario waits for what must come. Only what fails takes them: a busy machine, or a slow one, is nothing
+--- that a scenario is about.
+M.patience = 30
+transition.default_timeout = M.patience
 
 --- How many comparisons were made; with `spawn.expectations` the proof that a scenario tested something.
 M.checks = 0
@@ -110,6 +116,37 @@ function M.state(result, expected, what)
   return result
 end
 
+--- Carries out a single step, such as `p:switch`, again while it fails for what a change would try again for, too: a thread
+--- that gets no processor within the limit of one stop, say. Returns what it returns.
+---@param step fun(): any
+function M.insist(step)
+  local deadline = core.clock() + M.patience
+  while true do
+    local results = table.pack(pcall(step))
+    local failure = results[2]
+    if results[1] then return table.unpack(results, 2, results.n) end
+    local passes = type(failure) == "table" and transition.passing[failure.code]
+    if not passes or core.clock() >= deadline then error(failure, 0) end
+    core.sleep(0.01)
+  end
+end
+
+--- Waits until `condition` holds; fails if it never does.
+---@generic T
+---@param condition fun(): T
+---@param what? string what was waited for, for the report
+---@return T
+function M.wait_until(condition, what)
+  M.checks = M.checks + 1
+  local deadline = core.clock() + M.patience
+  while true do
+    local value = condition()
+    if value then return value end
+    if core.clock() >= deadline then error((what or "what was waited for") .. ": did not come in time", 2) end
+    core.sleep(0.005)
+  end
+end
+
 --- Ends the scenario as skipped. The reason must be in the list of allowed skips, or the runner counts a failure.
 ---@param reason string the missing capability
 function M.skip(reason) error({skip = reason}, 0) end
@@ -158,6 +195,12 @@ end
 
 M.read_file, M.write_file = read_file, write_file
 
+--- Copies a file. One that was there before is left to whoever has mapped it: cut short it would be the end of a process.
+local function copy_file(from, to)
+  os.remove(to)
+  return write_file(to, read_file(from))
+end
+
 --- A directory that is removed when the scenario ends.
 function M.directory()
   if not temporary then temporary = core.make_temporary_directory "ulpsh-scenario-" end
@@ -184,7 +227,7 @@ function M.patch(name, options)
   local lines = {}
   for line in read_file(M.path(name .. ".dsc")):gmatch "[^\n]+" do lines[#lines + 1] = line end
   local container = M.directory() .. "/" .. (options.as or name) .. ".so"
-  write_file(container, read_file(M.path(lines[1])))
+  copy_file(M.path(lines[1]), container)
   lines[1] = container
   lines[2] = "@" .. (options.target or M.path(lines[2]:sub(2)))
   if options.units then lines = table.move(options.units, 1, #options.units, 3, {lines[1], lines[2]}) end
@@ -241,7 +284,7 @@ function M.cc(options)
   end
   if known then known:close() end
   if request.kind then return path end
-  return write_file(("%s/%s"):format(M.directory(), name), read_file(path))
+  return copy_file(path, ("%s/%s"):format(M.directory(), name))
 end
 
 --- Applies and reverts a patch, and has the process show each time what it does: `shows(new, old)` with what is to be
@@ -410,15 +453,16 @@ function M.ulpsh(options)
   for key, value in pairs(options) do
     if math.type(key) == "integer" then request[key + 1] = value else request[key] = value end
   end
+  request.timeout = math.max(request.timeout or 0, M.patience)
   return spawn(request)
 end
 
---- `ulp.spawn`, with this scenario's runtime.
+--- `ulp.spawn`, with this scenario's runtime and its patience.
 function M.spawn(options)
-  if type(options) ~= "table" or options.preload ~= true or not M.runtime then return spawn(options) end
   local request = {}
-  for key, value in pairs(options) do request[key] = value end
-  request.preload = M.runtime
+  for key, value in pairs(type(options) == "table" and options or {options}) do request[key] = value end
+  if request.preload == true then request.preload = M.runtime or true end
+  request.timeout = math.max(request.timeout or 0, M.patience)
   return spawn(request)
 end
 

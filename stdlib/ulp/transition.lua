@@ -5,6 +5,9 @@ local M = {}
 local core = require "ulp.core"
 local err = require "ulp.error"
 
+--- Seconds for a change that is not told how long it may take.
+M.default_timeout = 5
+
 --- @class ulp.ChangeOptions
 --- @field consistency? "stack"|"immediate" wait until no thread is inside a function to be replaced (default), or do not
 --- @field timeout? number seconds for the whole change; 5 unless given
@@ -78,10 +81,11 @@ function M.options(options, names)
 end
 
 --- Failures that another attempt may not meet.
-local passing = {
+M.passing = {
   ["operation.busy"] = true, ["operation.expired"] = true, ["call.busy"] = true, ["switch.max_pause"] = true,
   ["process.unstoppable"] = true, ["carrier.none"] = true, ["process.starting"] = true,
 }
+local passing = M.passing
 
 --- Sleeps between attempts, longer each time, never past the deadline.
 local function pause(attempt, deadline)
@@ -347,7 +351,8 @@ end
 --- @param options ulp.ChangeOptions
 --- @return table result
 function M.run(p, make_plan, options)
-  local deadline = core.clock() + math.min(options.timeout or 5, 1e8) -- for ever, also where times are nanoseconds in 64 bits
+  -- For ever is a number, too: times are nanoseconds in 64 bits somewhere.
+  local deadline = core.clock() + math.min(options.timeout or M.default_timeout, 1e8)
   local tries, kept = 0, {}
   while true do
     tries = tries + 1

@@ -22,15 +22,17 @@ function M.run(...)
   return found
 end
 
+--- What another run may not meet: a busy target, and a thread that ends while the tool attaches to it.
+local passing = {EAGAIN = true, ETHRDATTACH = true}
+
 --- Runs the tool again while the target is busy, as `ulp -r` does; that one also repeats what is refused for good.
 function M.patiently(...)
-  local found
-  for _ = 1, 300 do
-    found = M.run(...)
-    if found.name ~= "EAGAIN" then break end
+  local deadline = t.clock() + 20
+  while true do
+    local found = M.run(...)
+    if not passing[found.name] or t.clock() > deadline then return found end
     t.sleep(0.001)
   end
-  return found
 end
 
 --- Fails unless the tool ends with this error; a busy moment of the target is waited for.

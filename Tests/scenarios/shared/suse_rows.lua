@@ -9,7 +9,7 @@ return function(names, runtime)
     local checks = t.checks
     local done, failure = xpcall(dofile, function(e)
       if type(e) == "table" and e.skip then return e end
-      return debug.traceback(("%s: %s"):format(name, e))
+      return debug.traceback(("%s: %s"):format(name, e), 2)
     end, ("%s/%s.lua"):format(t.here, name))
     if not done and not (type(failure) == "table" and failure.skip) then error(failure, 0) end
     t.ok(not done or t.checks > checks, name .. " compares something")
