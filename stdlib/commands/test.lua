@@ -20,6 +20,7 @@ function M.configure(parser)
   parser:argument("path", "Scenario files, or directories of them"):args "+"
   parser:option("-j --jobs", "Scenarios at the same time", "1"):convert(tonumber)
   parser:option("--skips", "File with the allowed reasons for skipping, one a line")
+  parser:option("--patience", "Give each scenario so many times its time limit", "1"):convert(tonumber)
   parser:flag("--quick", "Leave out the scenarios that are marked as slow")
   parser:flag("--list", "Tell what each scenario proves, and run none")
   parser:flag("--verbose", "Show the transcript of every scenario")
@@ -68,6 +69,17 @@ local function report_receipts()
   return #receipts.differences == 0 and 0 or 1
 end
 
+--- What failed, behind the place in the scenario, which errors with a code do not name.
+local function with_place(failure, traceback)
+  local message = tostring(failure)
+  for place in (message .. "\n" .. traceback):gmatch "\n\t([^\n]-%.lua:%d+): in " do
+    if place:sub(1, #core.stdlib_path) ~= core.stdlib_path then
+      return message:match "^[^\n]*":find(place, 1, true) and message or ("%s: %s"):format(place, message)
+    end
+  end
+  return message
+end
+
 --- Runs the file; the exit status and the last line of the output tell the runner how it went.
 local function run_inside(path, limit)
   io.stdout:setvbuf "line"
@@ -92,7 +104,7 @@ local function run_inside(path, limit)
     print("skip: " .. err.skip)
     code = 77
   elseif not done then
-    print(("fail: %s\n%s\n%s"):format(err.failure, err.traceback, err.transcripts))
+    print(("fail: %s\n%s\n%s"):format(with_place(err.failure, err.traceback), err.traceback, err.transcripts))
     code = 1
   elseif scenario.checks + spawn.expectations == 0 then
     print "fail: the scenario compared nothing"
@@ -129,7 +141,7 @@ local function header_of(path)
 end
 
 --- The scenario files that the arguments mean, in order; nil and the bad one if there is a bad one.
-local function collect(paths, quick)
+local function collect(paths, quick, patience)
   local jobs, chosen = {}, {}
   for _, path in ipairs(paths) do
     local names = core.list_directory(path)
@@ -146,7 +158,7 @@ local function collect(paths, quick)
     if not file then return nil, job.path end
     file:close()
     local header = header_of(job.path)
-    job.limit, job.proves = header.limit, header.proves
+    job.limit, job.proves = header.limit * patience, header.proves
     if not (quick and header.slow) then chosen[#chosen + 1] = job end
   end
   return chosen
@@ -171,7 +183,8 @@ end
 --- How a job that ended went: "passed", "failed" or "skipped", and why.
 local function verdict(job, exit, allowed)
   local output = job.output
-  if not exit then return "failed", ("still running %g s after its limit, killed"):format(grace), output end
+  local said = ("\n" .. output):match "\nfail: ([^\n]*)"
+  if not exit then return "failed", said or ("still running %g s after its limit, killed"):format(grace), output end
   if exit.signal then return "failed", ("ended by signal %d"):format(exit.signal), output end
   if exit.code == 77 then
     local reason = output:match "skip: ([^\n]*)" or "no reason"
@@ -179,13 +192,15 @@ local function verdict(job, exit, allowed)
     return "failed", "skipped for a reason that is not allowed: " .. reason, output
   end
   if exit.code == 0 then return "passed", nil, output end
-  return "failed", output:match "fail: ([^\n]*)" or "exit code " .. tostring(exit.code), output
+  return "failed", said or "exit code " .. tostring(exit.code), output
 end
 
+--- Reports a scenario that is over. The line of one that failed tells why: it may be all that is kept of a log.
 local function report(number, job, state, why, output, verbose)
   local took = core.clock() - job.started
   local name = job.path:match "([^/]*)%.lua$" or job.path
   local line = ("%s %d - %s"):format(state == "failed" and "not ok" or "ok", number, name)
+  if state == "failed" then line = ("%s: %s"):format(line, why:gsub("%s+#", " \\#")) end
   print(line .. (state == "skipped" and " # SKIP " .. why or (" # %.1f s"):format(took)))
   if state == "failed" or verbose then
     if why and not output:find(why, 1, true) then print("# " .. why) end
@@ -239,7 +254,7 @@ end
 function M.run(options, out)
   M.verbose = options.verbose
   if options.inside then return run_inside(options.path[1], options.inside) end
-  local jobs, missing = collect(options.path, options.quick)
+  local jobs, missing = collect(options.path, options.quick, options.patience or 1)
   if not jobs then
     io.stderr:write(("ulpsh test: cannot read %s\n"):format(missing))
     return 2
