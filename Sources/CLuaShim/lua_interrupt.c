@@ -5,6 +5,8 @@
 #include "linux_interrupt.h"
 #include "lua_shim.h"
 
+#include <stdatomic.h>
+
 static lua_State *volatile attached;
 
 void ul_interrupt_attach(lua_State *L) { attached = L; }
@@ -57,6 +59,14 @@ void ul_interrupt_clear(lua_State *L) {
 
 /* -- coroutine.resume and coroutine.wrap ------------------------------------------------------------------------- */
 
+/* An interrupt that came while another coroutine ran, and ended before its next instruction, is for this one. */
+static void run(ul_state *state, lua_State *coroutine) {
+  state->running = coroutine;
+  atomic_signal_fence(memory_order_seq_cst); /* a signal from here on sets the hook where it belongs */
+  if (ul_interrupt_requested())
+    lua_sethook(coroutine, interrupt_hook, LUA_MASKCOUNT, 1);
+}
+
 /* Moves `arguments` values to `co`, runs it, moves the results back. Returns their count, or -1 with the error on top. */
 static int resume(lua_State *L, lua_State *co, int arguments) {
   ul_state *state = ul_state_of(L);
@@ -67,9 +77,9 @@ static int resume(lua_State *L, lua_State *co, int arguments) {
   }
   lua_xmove(L, co, arguments);
   lua_State *resumer = state->running;
-  state->running = co;
+  run(state, co);
   int status = lua_resume(co, L, arguments, &results);
-  state->running = resumer;
+  run(state, resumer);
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_xmove(co, L, 1);
     return -1;

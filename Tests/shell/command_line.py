@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from harness import CONFIG, HOME, LIMIT, ROOT, ULPSH, Run, contains, environment, equal, test
+from harness import CONFIG, HOME, LIMIT, ROOT, ULPSH, Run, contains, environment, equal, interrupt_until, test
 
 
 def script(name, text, mode=0o644):
@@ -149,27 +149,38 @@ def exit_closes_the_state():
     equal(Run("-e", code).out, "closed\n")
 
 
+def start_of(body):
+    """A script that has begun to run `body`, and says `left` when it cleans up."""
+    code = "local c <close> = setmetatable({}, {__close = function() print 'left' end}) io.write 'go\\n' io.flush() " + body
+    child = subprocess.Popen([ULPSH, "-e", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    equal(child.stdout.readline(), b"go\n")
+    return child
+
+
 @test
 def interrupted_script_cleans_up_and_dies_of_the_signal():
-    bodies = ["while true do end", "while true do pcall(function() while true do end end) end",
-              "coroutine.wrap(function() while true do end end)()", "while true do coroutine.wrap(function() local x = 1 end)() end",
-              "local function f() return f() end f()", "while true do string.rep('x', 100) end"]
+    bodies = ["while true do end", "coroutine.wrap(function() while true do end end)()", "local function f() return f() end f()",
+              "while true do coroutine.wrap(function() local x = 1 end)() end", "while true do string.rep('x', 100) end",
+              "while true do coroutine.wrap(string.rep)('x', 1e7) end"]  # no instruction of Lua in the coroutine
     for body in bodies:
-        code = "local c <close> = setmetatable({}, {__close = function() print 'left' end}) io.write 'go\\n' io.flush() " + body
-        child = subprocess.Popen([ULPSH, "-e", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
-        equal(child.stdout.readline(), b"go\n")
-        deadline = time.monotonic() + LIMIT
-        while child.poll() is None and time.monotonic() < deadline:
-            # A second signal would interrupt the cleaning up: it comes only if the first one was not heard.
-            child.send_signal(signal.SIGINT)
-            try:
-                child.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                pass
-        out, err = child.communicate(timeout=LIMIT)
-        equal((body, child.returncode), (body, -signal.SIGINT))
-        contains(out.decode(), "left")
+        child = start_of(body)
+        time.sleep(0.1)  # most likely it is in the midst of it
+        child.send_signal(signal.SIGINT)  # one is enough, wherever it comes
+        try:
+            out, err = child.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise AssertionError(f"{body}: one interrupt did not end it") from None
+        equal((body, child.returncode, out), (body, -signal.SIGINT, b"left\n"))
         contains(err.decode(), "interrupted")
+
+
+@test
+def a_script_that_catches_the_first_interrupt_dies_of_the_second():
+    child = start_of("while true do pcall(function() while true do end end) end")
+    interrupt_until(child.pid, lambda: child.send_signal(signal.SIGINT), lambda: child.poll() is not None)
+    contains(child.communicate(timeout=LIMIT)[1].decode(), "interrupted")
+    equal(child.returncode, -signal.SIGINT)
 
 
 @test

@@ -14,7 +14,7 @@ import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ULPSH = os.environ.get("ULPSH", os.path.join(ROOT, ".build/debug/ulpsh"))
-LIMIT = 60  # seconds after which a run counts as hung; generous, the machine may be busy
+LIMIT = 300  # seconds after which a run counts as hung; generous, the machine may be busy
 
 HOME = tempfile.mkdtemp(prefix="ulpsh-test-")
 STATE, CONFIG = os.path.join(HOME, "state"), os.path.join(HOME, "config")
@@ -36,6 +36,30 @@ class Run:
         self.status = done.returncode
         self.out = done.stdout.decode(errors="replace")
         self.err = done.stderr.decode(errors="replace")
+
+
+def processor_time(pid):
+    """Seconds of processor time that a child has used; it counts as endless when there is no such process any more."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return float("inf")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def interrupt_until(pid, interrupt, is_over):
+    """Interrupts a child, and once more only when it has worked on for a second of processor time, so did not hear it: however
+    little of the processor it gets, what it does about the first one is not interrupted by a second."""
+    deadline, heard = time.monotonic() + LIMIT, -1
+    while not is_over():
+        assert time.monotonic() < deadline, "it was not interrupted"
+        used = processor_time(pid)
+        if used == float("inf") or used - heard < 1:
+            time.sleep(0.01)
+            continue
+        heard = used
+        interrupt()
 
 
 class Terminal:
@@ -72,6 +96,28 @@ class Terminal:
 
     def send(self, text):
         os.write(self.fd, text.encode())
+
+    def shows(self, pattern):
+        """Whether it has come already."""
+        while select.select([self.fd], [], [], 0)[0]:
+            self.seen += os.read(self.fd, 65536).decode(errors="replace")
+        return re.search(pattern, self.seen) is not None
+
+    def interrupt(self):
+        """Ctrl-C until the running statement ends; what is printed until the next prompt."""
+        interrupt_until(self.pid, lambda: self.send("\x03"), lambda: self.shows(r"ulp> $"))
+        return self.prompt()
+
+    def complete_slowly(self, line, sign):
+        """TAB after a line whose completion shows a sign and does not end: it is interrupted, and the line left."""
+        self.send(line + "\t")
+        self.read_until(sign)
+        # Typed behind the interrupt, so it comes to the line only when the completion has ended.
+        self.send("\x03")
+        self.send("<")
+        self.read_until("<")
+        self.send("\x03")
+        self.prompt()
 
     def enter(self, line):
         """Types a line and returns what is printed until the next prompt."""
