@@ -7,12 +7,13 @@ local M = {}
 local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
 
 M.connections = 16
+local patience = 120 -- seconds until a program that does not answer counts as hung; the machine may be busy
 
 --- Starts the server, with the runtime preloaded, and the clients.
 function M.start()
-  M.server = ulp.spawn {"./server", preload = true}
+  M.server = ulp.spawn {"./server", preload = true, timeout = patience}
   M.port = M.server:expect("port (%d+)\n", {pattern = true})
-  M.clients = ulp.spawn {"./client", M.port, tostring(M.connections), timeout = 10}
+  M.clients = ulp.spawn {"./client", M.port, tostring(M.connections), timeout = patience}
   M.clients:expect "ready\n"
   -- Busy means that every connection has had answers.
   while M.count().answered < 20 * M.connections do core.sleep(0.01) end
@@ -38,7 +39,7 @@ M.compile = {"gcc", "-O2", "-fPIC", "-shared", "-Wl,--build-id=sha1", "-o", "fix
 
 --- Compiles and packs the fix; returns the container.
 function M.pack()
-  local compiler <close> = ulp.spawn(table.move(M.compile, 1, #M.compile, 1, {timeout = 30}))
+  local compiler <close> = ulp.spawn(table.move(M.compile, 1, #M.compile, 1, {timeout = patience}))
   compiler:expect_exit(0)
   return assert(ulp.pack(here .. "/fix.dsc"))
 end
