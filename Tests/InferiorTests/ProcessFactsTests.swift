@@ -35,7 +35,7 @@ import Testing
   /// The name may be anything: blanks, parentheses, even what looks like the rest of the line.
   @Test func aNameCannotForgeTheStartTime() throws {
     let child = try LaunchedProcess(LaunchRequest(["sh", "-c", "printf ') R 1 1 1' > /proc/self/comm; echo; exec 3>&1; read line"]))
-    _ = try child.read(seconds: 5)
+    _ = try child.read(seconds: 120)
     let facts = try ProcessFacts(of: child.pid)
     #expect(facts.comm == ") R 1 1 1")
     let start = try #require(ProcessFacts.startTime(of: child.pid))

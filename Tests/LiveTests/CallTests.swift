@@ -15,7 +15,7 @@ extension Live {
     @Test func nothingOfTheCarrierChanges() throws {
       let puppet = try Puppet()
       let target = puppet.target
-      let deadline = Deadline(afterMicroseconds: 5_000_000)
+      let deadline = Deadline.patient
       var session = try TraceSession(target.process.memory)
       try session.seize(puppet.tid)
       _ = try session.stop(puppet.tid, until: deadline)
@@ -75,22 +75,35 @@ extension Live {
 
     /// A tool that goes away in the middle of a slow call leaves the call running; the next one finds it, and then its end.
     @Test func aCallThatOutlivesItsToolIsFoundAndRecovered() throws {
+      // The constructor takes 200 ms. Where the machine takes longer for what is to happen meanwhile, it happens again.
+      for _ in 0..<100 { if try aCallOutlivesItsTool() { return } }
+      Issue.record("the call was never met while it ran")
+    }
+
+    private func aCallOutlivesItsTool() throws -> Bool {
       let target = try Target("numserv")
       let slow = try Targets.container("dozens_late")
       let plan = try target.plan([slow])
       var options = StageOptions()
       options.timeout = 10_000
       options.isPatient = true
-      #expect(failure { _ = try PatchOperation.stage(plan, target.runtime, options) } == .callTimeout)
-      try target.wait("the carrier does not begin") { try target.runtime.operationState().name == "staging" }
-      #expect(failure { _ = try target.runtime.recover(timeout: 1000) } == .callBusy)
-      #expect(failure { _ = try target.runtime.call(target.runtime.ext.stage, [], timeout: 1_000_000) } == .callBusy)
+      let late = failure { _ = try PatchOperation.stage(plan, target.runtime, options) }
+      if late == .carrierNone { return false }
+      #expect(late == .callTimeout)
+      try target.wait("the carrier does not begin") { try ["staging", "staged"].contains(target.runtime.operationState().name) }
+      let busy = [
+        failure { _ = try target.runtime.recover(timeout: 1000) },
+        failure { _ = try target.runtime.call(target.runtime.ext.stage, [], timeout: 1_000_000) },
+      ]
+      if try target.runtime.operationState().name != "staging" { return false }
+      #expect(busy == [.callBusy, .callBusy])
       let outcome = try target.runtime.recover()
       #expect(outcome.found == .staged && outcome.action == .undone && outcome.unloaded.map(\.state) == [.unloaded])
       #expect(try target.ask("dozen") == "12")
       try target.change([slow])
       #expect(try target.ask("dozen") == "13")
       #expect(target.isUnharmed)
+      return true
     }
 
     /// A constructor that crashes does not take the program with it, and what it had begun can be cleared.
@@ -112,7 +125,7 @@ extension Live {
       let target = puppet.target
       var session = try TraceSession(target.process.memory)
       try session.seize(puppet.tid)
-      _ = try session.stop(puppet.tid, until: Deadline(afterMicroseconds: 1_000_000))
+      _ = try session.stop(puppet.tid, until: .patient)
       var registers = try LiveTests.registers(of: puppet.tid, in: session)
       registers.raw.orig_rax = UInt64.max
       registers.raw.rsp = (registers.raw.rsp - 8192) & ~15 - 8
@@ -192,7 +205,7 @@ extension Live {
       #expect(inside == .carrierNone)
       try puppet.release()
       try puppet.target.wait("the handler does not return") { try puppet.target.integer("handler_left") == 1 }
-      let free = try puppet.target.runtime.call(try #require(try puppet.target.process.symbol("getpid")), [], timeout: 1_000_000, thread: puppet.tid)
+      let free = try puppet.target.runtime.call(try #require(try puppet.target.process.symbol("getpid")), [], timeout: patienceMicroseconds, thread: puppet.tid)
       #expect(free.value == UInt64(puppet.target.pid) && free.carrier == puppet.tid)
     }
 
@@ -227,16 +240,17 @@ extension Live {
       let getpid = try #require(try target.process.symbol("getpid"))
       func state() -> UInt8? { ThreadList.state(of: target.pid, in: target.pid) }
       func fork() throws {
-        _ = try target.child.write(Array("vfork\n".utf8), seconds: 1)
+        _ = try target.child.write(Array("vfork\n".utf8), seconds: patience)
         try target.wait("it does not fork") { state() == UInt8(ascii: "D") }
       }
       try fork()
-      let result = try target.runtime.call(getpid, [], timeout: 3_000_000)
+      let result = try target.runtime.call(getpid, [], timeout: patienceMicroseconds)
       #expect(result.carrier == puppet.tid && state() == UInt8(ascii: "D"))
       // The leader is still ours, as it could not be detached: that is not somebody else's operation.
       #expect(try target.process.facts().tracer == ul_thread_id())
       try target.set("vfork_go", 1)
-      #expect(try target.runtime.call(getpid, [], timeout: 3_000_000).value == UInt64(target.pid))
+      let next = try patiently { try target.runtime.call(getpid, [], timeout: patienceMicroseconds) }
+      #expect(next.value == UInt64(target.pid))
       try target.wait("the leader is not let go") { try target.process.facts().tracer == 0 && target.integer("vfork_go") == 0 }
 
       // A world-stop is not possible, and says so in time; what was stopped goes on.

@@ -152,7 +152,7 @@ extension Live {
       let recorder = Recorder(setting.target, entries: setting.entries)
       try recorder.record {
         let operation = try setting.target.stage([setting.patch])
-        _ = try operation.abort()
+        _ = try operation.abort(timeout: patienceMicroseconds)
       }
       check(recorder, before: 1, after: 1)
       #expect(recorder.snapshots.first?.text == recorder.snapshots.last?.text)
@@ -163,7 +163,7 @@ extension Live {
   @Suite(.serialized) struct FailedCommit {
     private func stopped(_ operation: PatchOperation, _ body: (ChangeSession) throws -> Void) throws {
       let session = try #require(operation.session)
-      _ = try session.stopWorld(until: Deadline(afterMicroseconds: 500_000))
+      _ = try session.stopWorld(until: .patient)
       defer { session.trace.resumeWorld() }
       try operation.worldCheck().rewindAll(&session.trace)
       try body(session)

@@ -39,7 +39,7 @@ final class Puppet {
   func stand(at place: UInt64, in operation: PatchOperation, above: [UInt64] = [], returnTo: UInt64? = nil) throws {
     let session = try #require(operation.session)
     try session.trace.seize(tid)
-    let isStopped = try session.trace.stop(tid, until: Deadline(afterMicroseconds: 1_000_000))
+    let isStopped = try session.trace.stop(tid, until: .patient)
     try #require(isStopped)
     let found = session.trace.registers(of: tid)
     var registers = try #require(found)

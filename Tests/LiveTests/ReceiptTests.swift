@@ -43,11 +43,11 @@ extension Live {
           #expect(pwrite(descriptor, digit == UInt8(ascii: "0") ? "500" : "0", digit == UInt8(ascii: "0") ? 3 : 1, 0) > 0)
         }
       }
-      _ = try session.stopWorld(until: Deadline(afterMicroseconds: 1_000_000))
+      _ = try session.stopWorld(until: .patient)
       session.resumeWorld()
       #expect(receipt.differences == [] && receipt.stops == 1 && receipt.worldStops == 1, "\(receipt.differences)")
       for _ in 0..<2 {  // and back
-        _ = try session.stopWorld(until: Deadline(afterMicroseconds: 1_000_000))
+        _ = try session.stopWorld(until: .patient)
         try damage(session)
         session.resumeWorld()
       }
@@ -70,12 +70,12 @@ extension Live {
         var session = try TraceSession(target.process.memory)
         let wanted = session.receipt
         let receipt = try #require(wanted)
-        _ = try session.stop(session.rightHolder, until: Deadline(afterMicroseconds: 1_000_000))
+        _ = try session.stop(session.rightHolder, until: .patient)
         let getpid = try #require(try target.process.symbol("getpid"))
         try session.beginCall(on: target.pid, site, function: getpid, arguments: [], sequence: 7, owner: target.process.identity)
         // Bytes between the arguments and the extended state are nobody's.
         if damages { try target.process.memory.store(UInt64(1), to: session.activeFrame + 200) }
-        _ = try session.awaitCall(on: target.pid, site, sequence: 7, until: Deadline(afterMicroseconds: 2_000_000))
+        _ = try session.awaitCall(on: target.pid, site, sequence: 7, until: .patient)
         session.endCall(on: target.pid)
         #expect(receipt.calls == 1 && receipt.carriersMet == 1)
         #expect(receipt.differences.map(\.what) == (damages ? ["call frame"] : []), "\(receipt.differences)")

@@ -60,7 +60,7 @@ final class Target {
     try Target.awaitLine("ready", from: child)
     // The leader of `leader_exit` may be ending just now: its memory goes before it is a zombie.
     var found: (process: TargetProcess, runtime: PulpRuntime)?
-    for _ in 0..<100 where found == nil {
+    for _ in 0..<2000 where found == nil {
       found = try? Target.look(child.pid)
       if found == nil { usleep(5000) }
     }
@@ -78,7 +78,8 @@ final class Target {
 
   private static func awaitLine(_ line: String, from child: LaunchedProcess) throws {
     var seen = ""
-    for _ in 0..<2000 {
+    let deadline = Deadline.patient
+    while !deadline.hasPassed {
       if case .bytes(let bytes) = try child.read(seconds: 0.01) { seen += String(decoding: bytes, as: UTF8.self) }
       if seen.hasSuffix(line + "\n") { return }
     }
@@ -87,9 +88,10 @@ final class Target {
 
   /// Says a word and returns the line that comes back.
   func ask(_ word: String) throws -> String {
-    _ = try child.write(Array((word + "\n").utf8), seconds: 5)
+    _ = try child.write(Array((word + "\n").utf8), seconds: patience)
     var seen = ""
-    for _ in 0..<1000 {
+    let deadline = Deadline.patient
+    while !deadline.hasPassed {
       if case .bytes(let bytes) = try child.read(seconds: 0.01) { seen += String(decoding: bytes, as: UTF8.self) }
       if seen.hasSuffix("\n") { return String(seen.dropLast()) }
     }
@@ -99,7 +101,7 @@ final class Target {
   /// Ends the program politely.
   func finish() throws {
     child.closeInput()
-    guard child.wait(seconds: 5) == .code(0) else { throw Missing("the target did not end well") }
+    guard child.wait(seconds: patience) == .code(0) else { throw Missing("the target did not end well") }
   }
 
   // MARK: Its variables
@@ -110,7 +112,7 @@ final class Target {
   }
   func set(_ name: String, _ value: Int32) throws { try process.memory.store(value, to: try address(name)) }
 
-  func wait(_ what: String, seconds: Double = 5, until condition: () throws -> Bool) throws {
+  func wait(_ what: String, seconds: Double = patience, until condition: () throws -> Bool) throws {
     let deadline = Deadline(afterMicroseconds: UInt64(seconds * 1e6))
     while try !condition() {
       if deadline.hasPassed { throw Missing("\(what) (\(child.wait(seconds: 0).map { "\($0)" } ?? "alive"))") }
@@ -142,21 +144,25 @@ final class Target {
   }
 
   func stage(_ containers: [Container], reverting: [Container] = []) throws -> PatchOperation {
-    try PatchOperation.stage(try plan(containers, reverting: reverting), runtime)
+    var options = StageOptions()
+    options.timeout = patienceMicroseconds
+    let plan = try plan(containers, reverting: reverting)
+    return try patiently { try PatchOperation.stage(plan, runtime, options) }
   }
 
   /// Applies or reverts, all steps.
   func change(_ containers: [Container], reverting: [Container] = []) throws {
     let operation = try stage(containers, reverting: reverting)
     try insistentSwitch(operation)
-    try operation.settle()
-    _ = try operation.unload()
+    try operation.patientSettle()
+    _ = try operation.unload(timeout: patienceMicroseconds)
   }
 
   /// A busy thread may be inside for some microseconds.
   func insistentSwitch(_ operation: PatchOperation) throws {
-    for _ in 0..<1000 {
-      if try operation.performSwitch().switched { return }
+    let deadline = Deadline.patient
+    while !deadline.hasPassed {
+      if try operation.performSwitch(.patient).switched { return }
       usleep(300)
     }
     throw Missing("no switch")
@@ -164,6 +170,38 @@ final class Target {
 
   func entryBytes(_ entry: UInt64) throws -> [UInt8] {
     try process.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
+  }
+}
+
+/// Seconds after which something will not come any more. A busy machine may leave a process alone for long.
+let patience = 120.0
+let patienceMicroseconds = UInt64(patience * 1e6)
+
+extension Deadline {
+  static var patient: Deadline { Deadline(afterMicroseconds: patienceMicroseconds) }
+}
+
+extension SwitchOptions {
+  /// Waits longer for the threads to stop than anybody would with a program that earns money.
+  static var patient: SwitchOptions {
+    var options = SwitchOptions()
+    options.maxPause = patienceMicroseconds
+    return options
+  }
+}
+
+extension PatchOperation {
+  func patientSettle() throws { try patiently { try settle() } }
+}
+
+/// Asks again for what ulpsh gives up soon, for the program's sake, when a thread gets no processor to stop on.
+func patiently<Result>(_ body: () throws -> Result) throws -> Result {
+  let deadline = Deadline.patient
+  while true {
+    do { return try body() } catch {
+      guard [.processUnstoppable, .carrierNone].contains((error as? CodedError)?.code), !deadline.hasPassed else { throw error }
+      usleep(10_000)
+    }
   }
 }
 
