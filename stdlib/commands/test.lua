@@ -8,12 +8,13 @@ local M = {
 }
 
 local default_limit = 30
--- How long a scenario may take to report that its time was over.
+-- How long a scenario may take to start, and to report that its time was over.
 local grace = 3
 
 ---@class ulp.ScenarioJob
 ---@field path string
 ---@field limit number seconds
+---@field grace number seconds after it until the scenario is killed
 
 --- What an argparse parser of this command takes.
 function M.configure(parser)
@@ -158,7 +159,7 @@ local function collect(paths, quick, patience)
     if not file then return nil, job.path end
     file:close()
     local header = header_of(job.path)
-    job.limit, job.proves = header.limit * patience, header.proves
+    job.limit, job.grace, job.proves = header.limit * patience, grace * patience, header.proves
     if not (quick and header.slow) then chosen[#chosen + 1] = job end
   end
   return chosen
@@ -184,7 +185,7 @@ end
 local function verdict(job, exit, allowed)
   local output = job.output
   local said = ("\n" .. output):match "\nfail: ([^\n]*)"
-  if not exit then return "failed", said or ("still running %g s after its limit, killed"):format(grace), output end
+  if not exit then return "failed", said or ("still running %g s after its limit, killed"):format(job.grace), output end
   if exit.signal then return "failed", ("ended by signal %d"):format(exit.signal), output end
   if exit.code == 77 then
     local reason = output:match "skip: ([^\n]*)" or "no reason"
@@ -228,7 +229,7 @@ local function run_all(jobs, options)
       local job = running[index]
       local exit = job.child:wait(0)
       job.output = job.output .. job.child:drain()
-      if exit or core.clock() - job.started > job.limit + grace then
+      if exit or core.clock() - job.started > job.limit + job.grace then
         local state, why, output = verdict(job, exit, allowed)
         job.child:kill()
         job.child:close()
