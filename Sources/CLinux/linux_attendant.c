@@ -70,10 +70,11 @@ static void serve(struct attended *entry) {
       if (is_stop_signal(status.signal)) ul_listen(entry->tid);
       else go_on(entry, 0);
     } else if (status.event == UL_EVENT_SYSTEM_CALL && entry->mode >= UL_ATTEND_FOLLOW &&
-               (entry->mode != UL_ATTEND_GUARD || ul_is_guarded_call(entry->tid))) {
+               entry->mode != UL_ATTEND_WATCH && (entry->mode != UL_ATTEND_GUARD || ul_is_guarded_call(entry->tid))) {
       hold(entry, &status);
     } else if (status.event == 0 && is_fault(status.signal) &&
-               (entry->mode == UL_ATTEND_HOLD_FAULTS || entry->mode == UL_ATTEND_FOLLOW || entry->mode == UL_ATTEND_GUARD)) {
+               (entry->mode == UL_ATTEND_HOLD_FAULTS || entry->mode == UL_ATTEND_FOLLOW || entry->mode == UL_ATTEND_GUARD ||
+                entry->mode == UL_ATTEND_WATCH)) {
       hold(entry, &status);
     } else {
       go_on(entry, status.event == 0 ? status.signal : 0);

@@ -130,9 +130,7 @@ int ul_spare_restart(pid_t tid, struct user_regs_struct *registers) {
   if ((long)registers->rax != -ERESTART_RESTARTBLOCK || (long)registers->orig_rax < 0) return 0;
   /* It has been let into it once; what it goes on with is nowhere to be read. */
   if (registers->orig_rax == SYS_restart_syscall || may_call_restart(tid)) return 0;
-  /* The kernel has written the rest of the time to where the caller wanted it (nanosleep(2)): that is what is left to sleep. */
-  if (registers->orig_rax == SYS_nanosleep && registers->rsi) registers->rdi = registers->rsi;
-  if (registers->orig_rax == SYS_clock_nanosleep && registers->r10) registers->rdx = registers->r10;
+  ul_take_rest(registers);
   registers->rax = (unsigned long)-ERESTARTNOHAND;
   return 1;
 }

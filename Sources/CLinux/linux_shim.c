@@ -107,6 +107,7 @@ long ul_continue(pid_t tid, int signal) {
 
 long ul_continue_to_system_call(pid_t tid, int signal) {
   spare_restart(tid);
+  ul_watch_wait(tid);
   if (!stays_suspended(tid)) {
     long result = request(PTRACE_SETOPTIONS, tid, NULL, (void *)PTRACE_O_TRACESYSGOOD);
     if (result < 0) return result;

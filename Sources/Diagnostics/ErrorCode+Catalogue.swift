@@ -142,6 +142,9 @@ extension ErrorCode {
   public static let containerConstructors = ErrorCode(
     "container.constructors", "the container has constructors, which run in the process as soon as it is loaded",
     hint: "look at what they do, and then allow them with `constructors = \"allow\"`")
+  public static let containerExecutableStack = ErrorCode(
+    "container.executable_stack", "the container asks the loader to make the stacks of the process executable",
+    hint: "link it with -Wl,-z,noexecstack; an object of an assembler file without .note.GNU-stack asks for it")
   public static let containerOwnership = ErrorCode(
     "container.ownership", "somebody other than root and the user of ulpsh can change or replace the container's file",
     hint: "take the write permission away, or copy the file to a directory that only root can write")
@@ -230,7 +233,8 @@ extension ErrorCode {
     operationBusy, operationPending, operationExpired,
     fileUnreadable, fileUnwritable, fileChanged, jsonMalformed, elfNotELF, elfUnsupported, elfMalformed, elfNoBuildID,
     containerNoMetadata, containerMalformed, containerContradiction, containerDuplicate, containerInvisible, containerUndeliverable,
-    containerChanged, containerStale, containerConstructors, containerOwnership, containerUnresolved, descriptionSyntax,
+    containerChanged, containerStale, containerConstructors, containerExecutableStack, containerOwnership, containerUnresolved,
+    descriptionSyntax,
     targetNotLoaded, targetBuildID, targetFunctionMissing, targetFunctionAmbiguous, entryNotPrepared, entryModified, entryCrossesPage,
     entryIndirect, poolFull,
     patchNotApplied, patchDependency, patchLost, patchBlocked, stageFailed, stageSymbols, stageCarrier, switchPause,

@@ -22,6 +22,8 @@ public struct SeccompNeeds: OptionSet, Sendable {
   public static let memoryFile = SeccompNeeds(rawValue: 1)
   /// Keeping the carrier as it was from code of a container (runtime/guest.c).
   public static let guest = SeccompNeeds(rawValue: 2)
+  /// Relocations in the code of a container.
+  public static let textRelocations = SeccompNeeds(rawValue: 8)
   /// Returning from a bare call through a signal frame.
   public static let signalReturn = SeccompNeeds(rawValue: 4)
 }
@@ -58,6 +60,7 @@ struct SeccompCheck {
 
   /// MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL.
   private static let memoryFile = [Call(name: "memfd_create", number: 319, arguments: [0, 11, 0, 0, 0, 0])]
+  private static let textRelocations = [Call(name: "mprotect (executable)", number: 10, arguments: [0, 4096, 5, 0, 0, 0])]
   private static let guest = [
     Call(name: "getpid", number: 39, arguments: [0, 0, 0, 0, 0, 0]), Call(name: "sigaltstack", number: 131, arguments: [0, 0, 0, 0, 0, 0]),
     Call(name: "rt_sigaction", number: 13, arguments: [11, 0, 0, 8, 0, 0]),
@@ -96,6 +99,7 @@ struct SeccompCheck {
     let filters = try readFilters(data)
     let needed = SeccompCheck.needed + firstAllocation()
       + (needs.contains(.memoryFile) ? SeccompCheck.memoryFile : []) + (needs.contains(.guest) ? SeccompCheck.guest : [])
+      + (needs.contains(.textRelocations) ? SeccompCheck.textRelocations : [])
       + (needs.contains(.signalReturn) ? [SeccompCheck.signalReturn] : [])
     let forbidden = needed.filter { call in filters.contains { !SeccompFilter($0).allows(call) } }.map(\.name)
     if !forbidden.isEmpty {

@@ -150,7 +150,7 @@ public final class PatchOperation {
     do {
       answer = try session.call(
         runtime.ext.stage, until: deadline, on: options.carrier, maxCarrier: options.maxCarrier,
-        callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient), needs: isGuarded ? .guest : [])
+        callee: .loading(guarded: plan.runsForeignCode, patient: options.isPatient), needs: (isGuarded ? SeccompNeeds.guest : []).union(plan.applies.contains(where: \.hasTextRelocations) ? .textRelocations : []))
     } catch { throw error.leavesLoaderLocked ? try quarantine(error, session) : error }
     if let fault = answer.fault { throw try rollBack(fault, session, plan, token: request.token) }
     guard answer.value == UInt64(PULP_OK.rawValue) else { throw stageError(answer, plan, runtime) }

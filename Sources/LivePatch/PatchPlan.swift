@@ -50,6 +50,8 @@ public struct PatchPlan {
     public let exposures: [String]
     /// Why the container is not to be unloaded after a revert; nil: it may be.
     public let keepReason: KeepReason?
+    /// The loader writes to its code, and makes it executable again.
+    var hasTextRelocations = false
     /// Once its code has run it is not unloaded without having been in force.
     var installsHandlers = false
     /// The target library is held open for as long as the patch is in force.
@@ -111,7 +113,7 @@ public struct PatchPlanner {
   /// A plan to bring `containers` into force and take `reverting` out of force, in one step.
   ///
   /// Fails, before anything is touched, with `target.not_loaded`, `target.build_id`, `target.function_missing`,
-  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.undeliverable`, `container.unresolved`, `container.stale`, `runtime.disabled`,
+  /// `entry.*`, `container.duplicate`, `container.invisible`, `container.undeliverable`, `container.unresolved`, `container.stale`, `container.executable_stack`, `runtime.disabled`,
   /// `patch.dependency`, `patch.not_applied` and `patch.lost` (for a patch to be reverted that the process does not have, or not any more).
   public func plan(applying containers: [Container], reverting: [PatchID] = []) throws(CodedError) -> PatchPlan {
     try checkEnabled()
@@ -181,6 +183,7 @@ public struct PatchPlanner {
 
   private func apply(_ container: Container, _ warnings: inout [String]) throws(CodedError) -> PatchPlan.Apply {
     try container.requireUnchanged()
+    try checkStack(container)
     let library = try target(of: container)
     let units = try container.units.map { unit throws(CodedError) in try plannedUnit(unit, library) }
     let brings = try broughtLibraries(container)
@@ -199,6 +202,7 @@ public struct PatchPlanner {
       buildID: container.buildID, libraryName: container.targetName, libraryPath: library.path, bias: library.bias,
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       brings: brings, labels: container.labels, exposures: exposures(of: container), keepReason: try keepReason(container),
+      hasTextRelocations: try container.file.dynamicSection()?.hasTextRelocations ?? false,
       installsHandlers: try container.installsHandlers(), pinsLibrary: options.pinsLibraries)
     warnings += notes(on: apply, in: library)
     return apply

@@ -134,6 +134,8 @@ struct SignalFrame {
 /// How a borrowed thread goes on after a bare call.
 private struct Homecoming {
   let registers: Registers
+  /// The same without the kernel's notes of its wait, when the callee has taken them away.
+  let withoutNotes: Registers
   let xstate: [UInt8]
   let mask: UInt64
   /// It has seccomp filters.
@@ -166,7 +168,8 @@ extension TraceSession {
     guard let index = indexes[tid], let stopped = registers(of: tid) else { throw .gone(pid) }
     let restart = SystemCallRestart(stopped)
     var exact = stopped.repeating(restart)
-    var healed = stopped.repeating(restart == .restartBlock ? .again : restart)
+    let again = stopped.reissuingWait(of: tid)
+    var healed = again ?? stopped.repeating(restart == .restartBlock ? .again : restart)
     if let abort = try sequenceAbort(of: tid, stopped) {
       exact.programCounter = abort
       healed.programCounter = abort
@@ -185,9 +188,11 @@ extension TraceSession {
     try commitRegisters(of: tid)
     ul_set_signal_mask(tid, maskDuringCall)
     tracees[index].state = .seized
+    ul_keep_wait(again == nil ? 0 : tid, nil, 0)
+    defer { ul_keep_wait(0, nil, 0) }
     receipt?.calleeRuns()
     ul_continue_to_system_call(tid, 0)
-    return try meet(tid, site, Homecoming(registers: exact, xstate: xstate, mask: mask, isFiltered: isFiltered(tid), errno: errno), until: deadline, judge)
+    return try meet(tid, site, Homecoming(registers: exact, withoutNotes: healed, xstate: xstate, mask: mask, isFiltered: isFiltered(tid), errno: errno), until: deadline, judge)
   }
 
   /// Follows the carrier from system call to system call until it asks for rt_sigreturn.
@@ -254,6 +259,7 @@ extension TraceSession {
       if case .late = kind { ul_spare_restart(tid, &registers.raw) }
       switch judge?(CallEvent(kind: kind, registers: registers)) ?? .abandon {
       case .goOn, .escaped: if case .late = kind, SystemCallRestart(registers) == .interrupted { registers = registers.restartedUnlessHandled() }
+      case .goOnWith(let next): registers = next
       case .divert(let next):
         registers = next
         registers.withoutSystemCall(filtered: isSystemCall && home.isFiltered)
@@ -323,7 +329,7 @@ extension TraceSession {
     home.xstate.withUnsafeBytes { _ = ul_set_xstate(tid, $0.baseAddress, $0.count) }
     // The registers last: until then the frame would put everything back.
     ul_set_signal_mask(tid, home.mask)
-    setRegisters(home.registers, of: tid)
+    setRegisters(ul_is_wait_lost(tid) == 0 ? home.registers : home.withoutNotes, of: tid)
     try commitRegisters(of: tid)
   }
 }

@@ -165,6 +165,9 @@ extension TraceSession {
       }
       if case .late = kind, SystemCallRestart(registers) == .interrupted { setRegisters(registers.restartedUnlessHandled(), of: tid) }
     case .divert(let next): try divert(tid, next)
+    case .goOnWith(let next):
+      setRegisters(next, of: tid)
+      try commitRegisters(of: tid)
     case .abandon: try divert(tid, abandoning(site, registers))
     case .escaped(let error):
       receipt?.call = nil

@@ -60,6 +60,11 @@ struct CallFrame {
   let exit: (address: UInt64, bytes: [UInt8])
   let entryRegisters: Registers
 
+  /// Where the carrier's registers lie that a system call takes (`pulp_call_frame`).
+  static let saved: [(offset: UInt64, register: any WritableKeyPath<user_regs_struct, UInt64> & Sendable)] = [
+    (24, \.rdx), (40, \.rdi), (0, \.rax),
+  ]
+
   /// - Parameters:
   ///   - inCallStack: the frame lies in the runtime's stack; of the carrier's own only the 16 bytes below the red zone are used.
   ///   - registers: how the carrier is to go on afterwards.
@@ -108,12 +113,16 @@ extension TraceSession {
   /// `guarded`: the callee is not let into a system call that would harm its program before `awaitCall` was asked. That
   /// costs two stops of the carrier for each of its system calls. `home` is then the carrier's own stack, if that is known,
   /// on which the callee has no business.
+  ///
+  /// `foreign`: nothing is known of the callee. Where the carrier waits in a call of which the kernel keeps notes, which any
+  /// sleep of the callee takes away, its system calls are looked at as well.
   public mutating func beginCall(
     on tid: pid_t, _ site: CallSite, function: UInt64, arguments: [UInt64], sequence: UInt64, owner: ProcessIdentity, guarded: Bool = false,
-    inCallStack: Bool = false, home: Range<UInt64>? = nil
+    foreign: Bool = false, inCallStack: Bool = false, home: Range<UInt64>? = nil
   ) throws(CodedError) {
     guard let stopped = registers(of: tid) else { throw .gone(pid) }
-    var after = stopped.repeating(SystemCallRestart(stopped))
+    let restart = SystemCallRestart(stopped)
+    var after = stopped.repeating(restart)
     if let abort = try sequenceAbort(of: tid, stopped) { after.programCounter = abort }
     var mask: UInt64 = 0
     guard ul_get_signal_mask(tid, &mask) >= 0 else { throw .gone(pid) }
@@ -126,12 +135,22 @@ extension TraceSession {
     try memory.write(frame.bytes, to: frame.address)
     try memory.write(frame.exit.bytes, to: frame.exit.address)
     try armMailbox(site, tid, sequence, owner, inCallStack)
-    beginReceipt(tid, after, repeatsCall: SystemCallRestart(stopped) != .none, frame)
+    let again = stopped.reissuingWait(of: tid)
+    keepWait(again, of: tid, frame)
+    beginReceipt(tid, after, repeatsCall: restart != .none, frame)
     setRegisters(frame.entryRegisters, of: tid)
     try commitRegisters(of: tid)
     ul_set_signal_mask(tid, maskDuringCall)
-    calleeMode = Int32(guarded ? UL_ATTEND_GUARD : UL_ATTEND_HOLD_FAULTS)
+    calleeMode = Int32(guarded ? UL_ATTEND_GUARD : foreign && again != nil ? UL_ATTEND_WATCH : UL_ATTEND_HOLD_FAULTS)
     resume(tid, inCallee: true)
+  }
+
+  /// When the callee takes the kernel's notes of the carrier's wait away, the frame is changed before, so that the carrier
+  /// issues its call again: `again`. The number comes last: without it restart_syscall(2) takes no arguments.
+  private func keepWait(_ again: Registers?, of tid: pid_t, _ frame: CallFrame) {
+    guard let again else { return ul_keep_wait(0, nil, 0) }
+    let words = CallFrame.saved.map { ul_word(address: frame.address + $0.offset, value: again.raw[keyPath: $0.register]) }
+    ul_keep_wait(tid, words, Int32(words.count))
   }
 
   /// Suspends the seccomp filters of a stopped thread that is about to be diverted, until it works for itself again. Without

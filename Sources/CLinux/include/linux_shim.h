@@ -98,6 +98,23 @@ int ul_seccomp_allows(uint32_t answer);
  * of such a thread, and then they are changed: it issues its own call again. A sleep that tells the rest goes on with that;
  * other timeouts begin again, as nobody tells how much is left of them. Continuing a thread by what is above does this by itself. */
 int ul_spare_restart(pid_t tid, struct user_regs_struct *registers);
+/* The kernel has written the rest of an interrupted sleep to where its caller wanted it (nanosleep(2)): that is what is to be slept
+ * when it is issued again. */
+void ul_take_rest(struct user_regs_struct *registers);
+/* For a thread that is stopped in a wait of which the kernel has notes: 1, and with `registers` it issues its call again, without
+ * them. 0 when it is in no such wait, or nobody tells in which. */
+int ul_reissue_wait(pid_t tid, struct user_regs_struct *registers);
+/* Until it is told otherwise (tid 0), looks at each system call at which ul_continue_to_system_call finds this thread. Before the
+ * first that takes the kernel's notes of another wait away, the words are written into the thread's memory, in their order. */
+struct ul_word {
+  uint64_t address, value;
+};
+void ul_keep_wait(pid_t tid, const struct ul_word *_Nullable words, int count);
+/* Whether that has happened, and what was written to an address then. */
+int ul_is_wait_lost(pid_t tid);
+int ul_lost_word(pid_t tid, uint64_t address, uint64_t *_Nonnull value);
+/* Called where a thread goes on to its next system call. */
+void ul_watch_wait(pid_t tid);
 /* Whether a call that answers EINTR to a stop has no effect when it does, so that it may be issued again. Never close(2) and its
  * like. */
 int ul_is_repeatable_call(long number);
@@ -171,6 +188,7 @@ enum {
   UL_ATTEND_FOLLOW = 3,      /* hold faults and every entry into and exit from a system call */
   UL_ATTEND_FOLLOW_HOME = 4, /* the same, but faults are the program's again */
   UL_ATTEND_GUARD = 5,       /* hold faults and every entry into a guarded system call */
+  UL_ATTEND_WATCH = 6,       /* hold faults; system calls are only looked at (ul_keep_wait) */
 };
 /* Where the guarded callee works, and the stack that its thread was borrowed from (0, 0: not known). */
 void ul_set_callee(struct ul_workplace workplace, uint64_t home_start, uint64_t home_end);

@@ -53,6 +53,14 @@ extension Registers {
     return copy
   }
 
+  /// The registers with which a wait is issued again that the kernel has no notes of any more, as after a callee that slept. A
+  /// sleep that tells its rest goes on with that, other timeouts begin again. Nil for a thread in no such wait, and where nobody
+  /// tells which call it is.
+  func reissuingWait(of tid: pid_t) -> Registers? {
+    var copy = self
+    return ul_reissue_wait(tid, &copy.raw) == 0 ? nil : copy
+  }
+
   /// The registers with which the kernel itself repeats an interrupted call, unless it delivers a signal on the way: then
   /// the program gets its EINTR. Only the kernel can tell, as a signal may come in until the thread runs, and a call with a
   /// signal mask of its own (epoll_pwait) blocks others than the thread does.
