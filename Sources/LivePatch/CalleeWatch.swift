@@ -1,3 +1,4 @@
+import CLinux
 import CPulpABI
 import Diagnostics
 import ELF
@@ -12,7 +13,11 @@ import Tracing
 /// container is then unloaded. Where the callee may hold a lock itself, it is left alone until it does not:
 ///
 /// - A fault or a system call stands where it stands: everything inside of the loader's frame is given up. abort(3) has given
-///   its lock back when it raises SIGABRT (glibc 2.34 to 2.41).
+///   its lock back when it raises SIGABRT (glibc 2.34 to 2.41). A fault inside of another function of libc may leave a lock with
+///   the thread; that is told.
+/// - pthread_kill(3) and its like hold the lock of the thread that they are to send a signal to: the signal becomes
+///   number 0, which sends nothing, and they return by themselves. What setuid(2) and its like send to all threads is libc's
+///   own, and nobody's harm.
 /// - At the time limit the innermost frames must be the container's own, or of a function of libc that holds nothing while it
 ///   waits; otherwise the callee goes on for a moment and is looked at again.
 /// - exit(3) has called the program's own handlers when it comes to _exit(2): there is no way back, so the program ends.
@@ -28,12 +33,17 @@ final class CalleeWatch {
   private let home: Range<UInt64>?
   /// Objects that were loaded before the call and are not to go with it, by their load bias: not the container's.
   private let before: Set<UInt64>
+  /// The program's threads when the call began.
+  private let threads: Set<pid_t>
   /// The first thing that went wrong.
   private(set) var fault: CodedError?
   /// What the callee has begun that cannot be averted: how the program or its thread will end.
   private(set) var ending: String?
 
-  init(_ process: TargetProcess, _ tid: pid_t, limitsCarrier: Bool, site: CallSite, home: Range<UInt64>?, leaving: Range<UInt64>?) {
+  init(
+    _ process: TargetProcess, _ tid: pid_t, limitsCarrier: Bool, site: CallSite, home: Range<UInt64>?, leaving: Range<UInt64>?,
+    isGuarded: Bool = true
+  ) {
     self.process = process
     self.tid = tid
     self.limitsCarrier = limitsCarrier
@@ -41,6 +51,7 @@ final class CalleeWatch {
     self.home = home
     let staying = ((try? process.libraries()) ?? []).filter { leaving?.contains($0.image.extent.lowerBound) != true }
     before = Set(staying.map(\.bias))
+    threads = isGuarded ? Set(ThreadList.read(of: process.pid)) : []
   }
 
   /// Of a call without our runtime, which runs on the carrier's own stack.
@@ -61,7 +72,13 @@ final class CalleeWatch {
     let way = wayOut(event.registers)
     switch event.kind {
     case .fault(let signal, let code, let address):
-      note(faultError(signal, code, address, event.registers, way?.frames))
+      var error = faultError(signal, code, address, event.registers, way?.frames)
+      if let name = way.flatMap({ possibleLockHolder($0.frames.dropLast()) }) {
+        error.message += ", inside of libc's \(printable(name))"
+        error.specificHint = "if \(printable(name)) held a lock, threads that want it wait for ever: restart the program when you can"
+        error = error.with("inside", .text(name))
+      }
+      note(error)
       return way.map { .divert($0.registers) } ?? .abandon
     case .systemCall:
       if let end = inevitableEnd(event.registers, way?.frames) {
@@ -71,7 +88,7 @@ final class CalleeWatch {
       // A program's own function on a thread that it was lent: what it asks for is what was asked for.
       guard let way else { return .goOn }
       note(systemCallError(event.registers, way.frames))
-      return .divert(way.registers)
+      return holdsThreadLock(event.registers) ? .goOnWith(withoutSignal(event.registers)) : .divert(way.registers)
     case .late:
       guard let way, mayInterrupt(way.frames.dropLast()) else { return .goOn }
       note(lateError(way.frames))
@@ -155,6 +172,38 @@ final class CalleeWatch {
     return !frames.isEmpty
   }
 
+  // MARK: - Locks that a callee may hold
+
+  /// Functions of libc that end a program, and hold nothing when they come to it.
+  private static let enders: Set<String> = ["abort", "assert_fail", "stack_chk_fail", "chk_fail", "fortify_fail", "raise", "pthread_kill", "kill"]
+
+  /// The function of libc that the container was in, unless that is known to hold nothing. Without a name it is one of those
+  /// that are chosen by the processor (IFUNC), which copy and compare.
+  private func possibleLockHolder(_ frames: ArraySlice<StackFrame>) -> String? {
+    let homes = frames.map { frame in (frame, try? process.library(containing: frame.lookupAddress)) }
+    guard let (frame, library) = homes.last(where: { $0.1.map(isLibc) ?? false }), let library,
+      let found = try? library.image.function(containing: RemoteAddress(frame.lookupAddress))?.name
+    else { return nil }
+    let name = found.hasPrefix("__") ? String(found.dropFirst(2)) : found
+    return CalleeWatch.lockless.contains(name) || CalleeWatch.enders.contains(name) ? nil : found
+  }
+
+  /// Whether libc is about to send a signal to another thread, whose lock it holds meanwhile (glibc 2.35 and later). Who asks
+  /// the kernel itself holds nothing.
+  private func holdsThreadLock(_ registers: Registers) -> Bool {
+    guard let other = addressee(registers), other != pid_t(truncatingIfNeeded: ownNumber("NSpid", of: tid)),
+      let library = try? process.library(containing: registers.programCounter), isLibc(library)
+    else { return false }
+    let name = try? library.image.function(containing: RemoteAddress(registers.programCounter))?.name
+    return name != "syscall" && name != "tgkill"
+  }
+
+  private func withoutSignal(_ registers: Registers) -> Registers {
+    var next = registers
+    if registers.systemCall == 200 { next.raw.rsi = 0 } else { next.raw.rdx = 0 }
+    return next
+  }
+
   // MARK: - System calls
 
   private static let signalSenders: Set<Int> = [62, 129, 200, 234, 297, 424]
@@ -163,9 +212,33 @@ final class CalleeWatch {
   private func isHarmful(_ registers: Registers) -> Bool {
     guard let number = registers.systemCall, CalleeWatch.signalSenders.contains(number) else { return true }
     if signal(registers) == 0 || number == 424 { return false }
+    if let thread = addressee(registers) {
+      if signal(registers) == CalleeWatch.setxid && isHandled(CalleeWatch.setxid) { return false }
+      // One of its own, as far as numbers are the same here and there.
+      if ownNumber() == Int64(process.pid), !threads.contains(thread) { return false }
+    }
     if number == 200 { return true }
     let target = Int64(Int32(truncatingIfNeeded: registers.systemCallArguments[0]))
     return target <= 0 || target == ownNumber()
+  }
+
+  /// What glibc has all threads change their user with (SIGSETXID).
+  private static let setxid: Int32 = 33
+
+  private func isHandled(_ number: Int32) -> Bool {
+    guard let status = ProcFile.read("/proc/\(process.memory.thread)/status", limit: 16384),
+      let caught = ProcFile.field("SigCgt", of: status).flatMap(ProcFile.hexadecimal)
+    else { return false }
+    return caught >> UInt64(number - 1) & 1 != 0
+  }
+
+  /// The single thread that a signal is for.
+  private func addressee(_ registers: Registers) -> pid_t? {
+    switch registers.systemCall {
+    case 200: pid_t(truncatingIfNeeded: registers.systemCallArguments[0])
+    case 234, 297: pid_t(truncatingIfNeeded: registers.systemCallArguments[1])
+    default: nil
+    }
   }
 
   private func signal(_ registers: Registers) -> Int32 {
@@ -173,9 +246,9 @@ final class CalleeWatch {
     return Int32(truncatingIfNeeded: registers.systemCallArguments[isForThread ? 2 : 1])
   }
 
-  /// The last number of NSpid in /proc/PID/status: what getpid(2) says there.
-  private func ownNumber() -> Int64 {
-    guard let status = ProcFile.read("/proc/\(process.memory.thread)/status", limit: 16384), let field = ProcFile.field("NStgid", of: status),
+  /// The last number of NStgid in /proc/PID/status, what getpid(2) says there, or with NSpid what gettid(2) says.
+  private func ownNumber(_ name: StaticString = "NStgid", of thread: pid_t? = nil) -> Int64 {
+    guard let status = ProcFile.read("/proc/\(thread ?? process.memory.thread)/status", limit: 16384), let field = ProcFile.field(name, of: status),
       let last = field.split(whereSeparator: { $0 == 0x20 || $0 == 0x09 }).last, let number = ProcFile.decimal(last)
     else { return Int64(process.pid) }
     return Int64(number)

@@ -83,8 +83,10 @@ final class ChangeSession {
 
   /// What is known of a callee, and so how it is treated.
   enum Callee {
-    /// Any function: it is taken out of only by a fault.
-    case any
+    /// A function of the runtime that calls nobody else's: it is taken out of only by a fault.
+    case own
+    /// The same of any function of the process: it may sleep.
+    case foreign
     /// The runtime's own, below which the loader runs code of the container: that is forced out when it does not return.
     /// `guarded`: it is not let into system calls that would harm the program. `patient`: nothing is forced out for its time.
     case loading(guarded: Bool, patient: Bool = false)
@@ -99,7 +101,7 @@ final class ChangeSession {
   /// `call.timeout`, `call.fault`, `call.lost`, `seccomp.*`, `process.gone`.
   func call(
     _ function: UInt64, _ arguments: [UInt64] = [], until deadline: Deadline, on wanted: pid_t? = nil,
-    maxCarrier: UInt64? = nil, callee: Callee = .any, needs: SeccompNeeds = []
+    maxCarrier: UInt64? = nil, callee: Callee = .own, needs: SeccompNeeds = []
   ) throws(CodedError) -> Answer {
     do throws(CodedError) {
       return try callUnexplained(
@@ -145,17 +147,19 @@ final class ChangeSession {
     let home = hasOwnStack ? lastCarrier.flatMap { process.map.mapping(containing: $0.registers.stackPointer)?.range } : nil
     sequence += 1
     var isGuarded = false
+    var isForeign = false
     var leaving: Range<UInt64>?
     switch callee {
-    case .any: break
+    case .own: break
+    case .foreign: isForeign = true
     case .loading(let guarded, _): isGuarded = guarded
     case .unloading(let container): (isGuarded, leaving) = (true, container)
     }
-    let watch = CalleeWatch(process, tid, limitsCarrier: limitsCarrier, site: site, home: home, leaving: leaving)
+    let watch = CalleeWatch(process, tid, limitsCarrier: limitsCarrier, site: site, home: home, leaving: leaving, isGuarded: isGuarded)
     try process.applySeccomp(seccomp, to: tid, &trace, site: site)
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,
-      inCallStack: !hasOwnStack, home: home)
+      foreign: isForeign, inCallStack: !hasOwnStack, home: home)
     return watch
   }
 
@@ -166,7 +170,7 @@ final class ChangeSession {
     var end = limit
     var forced: Deadline?
     switch callee {
-    case .any, .loading(_, patient: true): break
+    case .own, .foreign, .loading(_, patient: true): break
     case .loading, .unloading:
       forced = limit
       end = Deadline(afterMicroseconds: limit.remainingMicroseconds + ChangeSession.grace)
@@ -205,9 +209,10 @@ final class ChangeSession {
   // MARK: - World-stops
 
   /// A carrier that has just delivered its result may still be on its way back into its own code: its registers are then
-  /// the runtime's, not its own. That lasts microseconds, so the stop is repeated.
+  /// the runtime's, not its own. That lasts microseconds once it has a processor, so the stop is repeated, not at once.
   func stopWorld(until deadline: Deadline) throws(CodedError) -> WorldStop {
     let site = runtime.callSite
+    var pause: UInt32 = 20
     while true {
       let world: WorldStop
       do throws(CodedError) { world = try trace.stopWorld(until: deadline, urgently: true) } catch { throw process.explained(error) }
@@ -218,6 +223,8 @@ final class ChangeSession {
       }
       if !isReturning || deadline.hasPassed { return world }
       trace.resumeWorld()
+      ul_attend_sleep(pause)
+      pause = min(pause * 2, 1000)
     }
   }
 

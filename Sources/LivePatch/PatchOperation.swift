@@ -199,7 +199,7 @@ public final class PatchOperation {
     }
     var error = CodedError(
       fault.code, "process \(session.process.pid): a constructor of the container failed: \(fault.message); \(unloadText(outcomes))",
-      hint: "the program is unharmed; look at the container's constructors")
+      hint: fault.specificHint ?? "the program is unharmed; look at the container's constructors")
     error.data = fault.data
     return error.with("unloaded", .flag(!outcomes.contains { $0.state != .unloaded }))
   }

@@ -17,7 +17,7 @@ extension PulpRuntime {
     check: (Receipt?) throws(CodedError) -> Void = { _ in }
   ) throws(CodedError) -> (value: UInt64, carrier: pid_t, nanoseconds: UInt64) {
     let session = try ChangeSession(self)
-    let answer = try session.call(function, arguments, until: Deadline(afterMicroseconds: timeout), on: thread)
+    let answer = try session.call(function, arguments, until: Deadline(afterMicroseconds: timeout), on: thread, callee: .foreign)
     try check(session.receipt)
     return (answer.value, answer.carrier, answer.nanoseconds)
   }

@@ -201,7 +201,7 @@ struct ThreadShot {
 
 extension ThreadShot {
   /// Tells what differs from `after`. `registers`: those that are meant to be there.
-  func compare(_ tid: pid_t, _ after: ThreadShot, _ expected: user_regs_struct?, to receipt: Receipt) {
+  func compare(_ tid: pid_t, _ after: ThreadShot, _ expected: user_regs_struct?, made: Set<UInt64> = [], to receipt: Receipt) {
     if let expected {
       // RF (bit 16) is the debugger's: the kernel sets it as it likes.
       for (wanted, found) in zip(ThreadShot.named(expected), ThreadShot.named(after.registers)) {
@@ -210,13 +210,20 @@ extension ThreadShot {
       }
     }
     if let places = ThreadShot.difference(extendedState, after.extendedState) { receipt.differ(tid, "extended state", "same", places) }
-    compareFacts(tid, after, to: receipt)
+    compareFacts(tid, after, made: made, to: receipt)
   }
 
-  func compareFacts(_ tid: pid_t, _ after: ThreadShot, to receipt: Receipt) {
+  /// The system calls by which a callee changes such a fact of its thread: rseq, set_robust_list.
+  private static let causes: [String: UInt64] = [
+    "rseq area": 334, "rseq size and signature": 334, "robust list": 273, "size of the robust list's head": 273,
+  ]
+
+  /// `made`: the system calls of a callee that ran on the thread meanwhile.
+  func compareFacts(_ tid: pid_t, _ after: ThreadShot, made: Set<UInt64> = [], to receipt: Receipt) {
     for (name, value) in facts {
       guard let found = after.facts.first(where: { $0.name == name })?.value else { continue }
-      receipt.differ(tid, name, hex(value), hex(found))
+      let isCallees = ThreadShot.causes[name].map(made.contains) ?? false
+      receipt.differ(tid, name, hex(value), hex(found), isCallees ? .callee : .ulpsh)
     }
     for (signal, count) in pending.enumerated() where after.pending[signal] < count {
       receipt.differ(tid, "pending signal \(signal)", "\(count)", "\(after.pending[signal])")

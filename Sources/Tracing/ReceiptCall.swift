@@ -18,9 +18,9 @@ final class CallReceipt {
   let tid: pid_t
   let home: ThreadShot
   /// The registers with which the carrier is to go on.
-  let after: Registers
+  private(set) var after: Registers
   /// What lies in its stack below the red zone, and the red zone.
-  let frame: (address: UInt64, bytes: [UInt8])
+  private(set) var frame: (address: UInt64, bytes: [UInt8])
   let redZone: (address: UInt64, bytes: [UInt8])
   let process: ProcessShot
   /// Whether the carrier was taken out of a system call, which it will repeat.
@@ -28,6 +28,8 @@ final class CallReceipt {
   var stage = Stage.running
   private var pending: (number: UInt64, arguments: [UInt64])?
   private(set) var entries: [Entry] = []
+  /// The system calls that succeeded.
+  var made: Set<UInt64> { Set(entries.lazy.filter(\.succeeded).map(\.number)) }
 
   init(
     tid: pid_t, home: ThreadShot, after: Registers, repeatsCall: Bool, frame: (address: UInt64, bytes: [UInt8]),
@@ -40,6 +42,16 @@ final class CallReceipt {
     self.frame = frame
     self.redZone = redZone
     self.process = process
+  }
+
+  /// The callee took away the kernel's notes of the carrier's wait: it issues its call again.
+  func waitIsLost() {
+    for (offset, register) in CallFrame.saved {
+      var value: UInt64 = 0
+      guard ul_lost_word(tid, frame.address + offset, &value) != 0 else { continue }
+      withUnsafeBytes(of: value) { frame.bytes.replaceSubrange(Int(offset)..<Int(offset) + 8, with: $0) }
+      after.raw[keyPath: register] = value
+    }
   }
 
   func note(_ call: ul_system_call) {
@@ -117,12 +129,14 @@ extension TraceSession {
   /// At the end of the runtime's last system call: the mask is back, everything else follows out of the frame.
   private func compareHome(_ call: CallReceipt, to receipt: Receipt) {
     guard let now = ThreadShot(call.tid, memory, errnoOffset: receipt.errnoOffset) else { return }
+    call.waitIsLost()
     // Another thread may execute a program at any moment: then nothing of what was found is of this one.
     let told = receipt.differences.count
     defer { if memory.isOver { receipt.takeBack(since: told) } }
-    call.home.compareFacts(call.tid, now, to: receipt)
-    receipt.differ(call.tid, "fs_base", hex(call.home.registers.fs_base), hex(now.registers.fs_base))
-    receipt.differ(call.tid, "gs_base", hex(call.home.registers.gs_base), hex(now.registers.gs_base))
+    call.home.compareFacts(call.tid, now, made: call.made, to: receipt)
+    let cause: ReceiptDifference.Cause = call.made.contains(158) ? .callee : .ulpsh  // arch_prctl(2)
+    receipt.differ(call.tid, "fs_base", hex(call.home.registers.fs_base), hex(now.registers.fs_base), cause)
+    receipt.differ(call.tid, "gs_base", hex(call.home.registers.gs_base), hex(now.registers.gs_base), cause)
     for (what, place) in [("call frame", call.frame), ("red zone", call.redZone)] {
       let found = memory.readPrefix(place.address, count: place.bytes.count)
       let places = place.bytes.indices.filter { $0 >= found.count || found[$0] != place.bytes[$0] }
@@ -145,7 +159,8 @@ extension TraceSession {
     expected.rip = behind
     expected.rcx = behind
     expected.r11 = now.registers.r11 & 0x10000 | expected.eflags & ~0x10000
+    if call.made.contains(158) { (expected.fs_base, expected.gs_base) = (now.registers.fs_base, now.registers.gs_base) }
     receipt.carriersMet += 1
-    call.home.compare(call.tid, now, expected, to: receipt)
+    call.home.compare(call.tid, now, expected, made: call.made, to: receipt)
   }
 }

@@ -23,6 +23,8 @@ public enum CallVerdict: Sendable {
   case goOn
   /// It goes on elsewhere, with these registers. A system call that it was about to make is not made.
   case divert(Registers)
+  /// It goes on with these registers, into the system call that it was about to make.
+  case goOnWith(Registers)
   /// The call is left for good.
   case abandon
   /// There is no call any more: the thread works for its program again, in a place to which the callee has jumped.
@@ -97,6 +99,7 @@ extension TraceSession {
     ul_unattend(tid, &held)
     if held.kind == UL_WAIT_STOPPED { ul_continue(tid, held.event == 0 ? held.signal : 0) }
     ul_attend(tid, Int32(UL_ATTEND_SERVE))
+    ul_keep_wait(0, nil, 0)
     restoreSeccomp(of: tid)
   }
 

@@ -1,6 +1,6 @@
 -- timeout: 120
--- A borrowed thread whose callee sleeps, a constructor or a called function, loses the kernel's notes of its own wait; the wait
--- goes on all the same, returns what it would have, and not too early.
+-- A borrowed thread whose callee sleeps, a constructor or a called function, loses the kernel's notes of its own wait; that
+-- wait goes on all the same, returns what it would have, and not too early.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
@@ -26,7 +26,9 @@ local waits = {
   futex = "-1 ETIMEDOUT", futex_until = "-1 ETIMEDOUT", cond_timedwait = "-1 ETIMEDOUT", sem_timedwait = "-1 ETIMEDOUT",
 }
 -- What is left of these is known, so that they end in their time.
-local exact = {nanosleep_rest = true, clock_nanosleep_rest = true, futex_until = true, cond_timedwait = true, sem_timedwait = true}
+local exact = {
+  nanosleep_rest = true, clock_nanosleep_rest = true, futex_until = true, cond_timedwait = true, sem_timedwait = true,
+}
 local unnamed = {futex = true, futex_until = true, clock_nanosleep_rest = true}
 
 local function tell(c)
