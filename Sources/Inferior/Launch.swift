@@ -171,23 +171,26 @@ public final class LaunchedProcess {
   /// Makes orphans of our children ours, so that `killOrphans` can find them.
   public static func adoptOrphans() { _ = linux_adopt_orphans() }
 
-  /// Kills and collects every child of ours that is not among `known`; returns how many of them were alive. Those that were
-  /// killed with their group a moment ago are given the time to end; one that cannot be killed (a control group has frozen it)
-  /// is left after two seconds.
+  /// Kills and collects every child of ours that is not among `known`; returns how many had to be killed. Those that were killed
+  /// with their group a moment ago are given two seconds to end, which a busy machine may need; one that cannot be killed (a
+  /// control group has frozen it) is left after two more.
   public static func killOrphans(known: Set<Int32>) -> Int {
     let orphans = everyProcess().filter { !known.contains($0) && parent(of: $0) == getpid() }
-    let alive = orphans.filter { waitpid($0, nil, WNOHANG) == 0 }
-    if !alive.isEmpty { usleep(50_000) }
-    var killed = 0
-    for pid in alive where waitpid(pid, nil, WNOHANG) == 0 {
-      Glibc.kill(pid, SIGKILL)
-      killed += 1
+    let left = stillAlive(orphans, seconds: 2)
+    for pid in left { Glibc.kill(pid, SIGKILL) }
+    _ = stillAlive(left, seconds: 2)
+    return left.count
+  }
+
+  /// Collects children as they end; those that are left when the time is over.
+  private static func stillAlive(_ children: [Int32], seconds: Double) -> [Int32] {
+    let deadline = now() + seconds
+    var alive = children
+    while true {
+      alive.removeAll { waitpid($0, nil, WNOHANG) != 0 }
+      if alive.isEmpty || now() >= deadline { return alive }
+      usleep(1000)
     }
-    let deadline = now() + 2
-    for pid in alive {
-      while waitpid(pid, nil, WNOHANG) == 0 && now() < deadline { usleep(1000) }
-    }
-    return killed
   }
 
   private static func everyProcess() -> [Int32] {

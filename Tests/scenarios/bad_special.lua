@@ -14,5 +14,5 @@ local container, err = ulp.container(fifo)
 t.eq({container, err and err.code}, {nil, "file.unreadable"})
 t.sleep(0.2)
 t.eq(io.open(flag), nil, "nobody opened it")
-run(("timeout 5 cat '%s'"):format(fifo))
+run(("timeout 60 cat '%s'"):format(fifo))
 for _, path in ipairs {"/dev/null", place} do t.refused("file.unreadable", function() return ulp.container(path) end) end

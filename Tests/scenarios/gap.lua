@@ -8,7 +8,7 @@ local p <close> = assert(ulp.attach(c.pid))
 local fix = t.patch "gap_2"
 c:ask("on", "2\n")
 t.sleep(0.1)
-local err = t.raises("patch.blocked", function() return ulp.trigger(p, fix, {timeout = 0.2}) end)
+local err = t.raises("patch.blocked", function() return ulp.trigger(p, fix, {timeout = 1}) end)
 t.eq(err.blockers[1].reason, "unwind.incomplete")
 c:ask("on", "2\n", {reject = "3"})
 t.state(ulp.trigger(p, fix, {consistency = "immediate"}), "done")

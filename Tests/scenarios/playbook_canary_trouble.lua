@@ -100,7 +100,7 @@ local function rollout(...)
   t.write_file(t.directory() .. "/ill", "")
   return finish(tool, 5)
 end
-local states, notes, summary = rollout("--timeout", "0.3")
+local states, notes, summary = rollout("--timeout", "2")
 t.eq(states, {"stuck"})
 t.ok(notes[1]:find("patch.blocked", 1, true), notes[1])
 t.eq({summary.state, summary.status}, {"incomplete", 5})

@@ -20,6 +20,6 @@ repeat
 until not storm:alive() or rounds >= 200
 storm:expect(("sent %d\n"):format(count))
 t.ok(rounds >= 2, "patched more than once under the storm")
-t.sleep(0.1)
+t.wait_until(function() return tonumber(c:ask("report", "queued=(%d+)", {pattern = true})) >= count end)
 c:ask("report", ("usr1=0 queued=%d sum=%d disorder=0."):format(count, count * (count + 1) // 2))
 t.unharmed(c.pid)

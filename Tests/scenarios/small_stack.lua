@@ -17,9 +17,9 @@ end
 local slow = t.patch "dozens_slow"
 do
   local tool <close> = t.ulpsh {"-e", ("ulp.trigger(%d, %q)"):format(c.pid, slow)}
-  t.sleep(0.25)
+  t.wait_until(function() return t.read_file(("/proc/%d/maps"):format(c.pid)):find(slow, 1, true) end)
   tool:signal "KILL"
-  tool:wait(5)
+  t.ok(tool:wait(), "it ends")
 end
 c:ask("dozen", "12 damage=0.\n", {reject = "13 "})
 t.state(ulp.trigger(p, fix), "done", "what was begun is undone")

@@ -17,21 +17,13 @@ local c <close> = t.target {"numserv", preload = t.path "suse/libpulp.so", timeo
 local p <close> = assert(ulp.attach(c.pid))
 local runtime = assert(p:runtime())
 local function serves(number) c:ask("dozen", number .. "\n", {reject = {tostring(25 - number), "14"}}) end
---- A thread that gets no processor for so long that it cannot be stopped is asked again.
-local function stoppable(action, ...)
-  while true do
-    local results = table.pack(pcall(action, ...))
-    if results[1] then return table.unpack(results, 2, results.n) end
-    if results[2].code ~= "process.unstoppable" then error(results[2], 0) end
-  end
-end
 
 serves(12)
 t.refused("call.timeout", function() return ulp.trigger(p, late, {timeout = 2}) end)
 t.unharmed(c.pid)
 t.eq({runtime:state(), runtime:error_state()}, {"queued", 62}, "whoever comes next must know")
-t.refused("carrier.none", function() return stoppable(ulp.trigger, p, good, {timeout = 0.3}) end)
-t.refused("carrier.none", function() return stoppable(runtime.recover, runtime) end)
+t.refused("carrier.none", function() return ulp.trigger(p, good, {timeout = 0.3}) end)
+t.refused("carrier.none", function() return runtime:recover() end)
 t.ok(t.ulpsh {"patches", "-p", tostring(c.pid)}:expect "ulpsh recover", "`patches` tells")
 t.unharmed(c.pid)
 

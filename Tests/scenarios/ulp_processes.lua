@@ -222,10 +222,12 @@ for _, c in ipairs {one, two} do t.unharmed(c.pid) end
 local guarded <close> = t.target {"caller", t.path "libnumber_endbr.so.0"}
 t.ok(ulp(0, "patches", "-p", tostring(guarded.pid)):find "/libnumber_endbr%.so%.0:\n", "an endbr64 library")
 
--- One that leaves while it is patched is skipped, and nobody else is: the others are patched, listed and counted.
+-- One that leaves while it is patched is skipped, and nobody else is: the others are patched, listed and counted. When it
+-- notices is a matter of chance.
 local leaving = named.link(stem .. "leaver", t.path "leaver")
-local seen = 0
-for _ = 1, 8 do
+local seen, rounds = 0, 0
+repeat
+  rounds = rounds + 1
   local d <close> = t.spawn {leaving, preload = true, timeout = 20}
   d:expect "ready\n"
   ulp(0, "trigger", "-qp", stem .. "two", "--revert-all=libdozens.so.0")
@@ -238,5 +240,5 @@ for _ = 1, 8 do
   serves(two, 13)
   local number = ulp(0, "trigger", "-p", tostring(d.pid), third)
   t.ok(number:find "No such process" or number:find "SUCCESS" or number:find "SKIPPED", number)
-end
+until rounds >= 8 and seen > 0 or rounds >= 100
 t.ok(seen > 0, "one at least left in the middle")

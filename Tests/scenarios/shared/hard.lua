@@ -18,13 +18,13 @@ end
 ---@param options? {rounds?: integer, target?: table, apply?: table, seen?: fun(c, number)}
 function M.first_command(case, options)
   options = options or {}
-  local request = {timeout = 60}
+  local request = {timeout = 300}
   for key, value in pairs(options.target or {}) do request[key] = value end
   local c <close> = t.target(table.move(case, 1, #case, 1, request))
   local p <close> = assert(ulp.attach(c.pid))
   local fix, name = t.patch "dozens_13", table.concat(case, " ")
   -- A long limit: on a loaded machine a good moment may come late, and being late is no harm.
-  local apply = options.apply or {timeout = 60}
+  local apply = options.apply or {timeout = 300}
   local seen = options.seen or function() end
   M.look(c, 12)
   for round = 1, options.rounds or 5 do
