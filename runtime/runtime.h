@@ -268,6 +268,17 @@ uint64_t pulp_world_check(const struct pulp_suse_call *call, const struct pulp_s
 uint64_t pulp_world_check_caller(const uint64_t *frame);
 uint64_t pulp_world_pass(const struct pulp_suse_unit *units, uint32_t unit_count);
 
+/* saved.c: what SUSE's tool has saved of the thread that it diverted */
+enum { PULP_SAVED_MAX = 16 };
+struct pulp_saved_place {
+  uint64_t pc, sp;
+};
+struct pulp_saved {
+  uint32_t count;
+  struct pulp_saved_place places[PULP_SAVED_MAX];
+};
+void pulp_saved_find(const struct pulp_suse_call *call, uint64_t lowest, struct pulp_saved *ret);
+
 /* suse.c: behind the entry points of arch/, and behind gdb.c */
 uint64_t pulp_suse_trigger_here(void);
 uint64_t pulp_suse_trigger(const struct pulp_suse_call *call);

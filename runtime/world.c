@@ -4,8 +4,9 @@
  * for a return address. One into the allocator, the loader, fork and the like means "not now"; so does everything that
  * cannot be read. General registers, plain system calls, no libc.
  *
- * The thread that runs here was diverted, and nobody says from where. Only one thing can be known for sure: that it was in
- * a system call, which the kernel was about to restart (arch/x86_64/entry.S) or had ended with EINTR.
+ * The thread that runs here was diverted, and nobody says from where. By itself it can know for sure that it was in a system
+ * call, which the kernel was about to restart (arch/x86_64/entry.S) or had ended with EINTR. Elsewhere what its tracer has
+ * saved tells, if the kernel lets that be read (saved.c).
  */
 #define _GNU_SOURCE
 #include "runtime.h"
@@ -300,18 +301,23 @@ static const char *judge_threads(uint64_t self, uint64_t depth, uint64_t *culpri
   return reason;
 }
 
+/* What the diverted thread still has in its registers. */
+static void begin_self(const struct pulp_suse_call *call, struct pulp_unwind_state *ret) {
+  static const uint8_t numbers[6] = {15, 14, 13, 12, 6, 3}; /* downwards from call->rsp */
+  pulp_zero(ret, sizeof *ret);
+  ret->known = 1u << 7;
+  for (uint32_t index = 0; index < sizeof numbers; index++) {
+    ret->registers[numbers[index]] = *(const uint64_t *)(uintptr_t)(call->rsp - 8 * (index + 1));
+    ret->known |= 1u << numbers[index];
+  }
+}
+
 /* The stack pointer of the diverted thread was one of eight values above the red zone that the tool left. A wrong one does
  * not lead to the thread's beginning, save by chance: what any of those says that do lead there counts. */
 static bool unwind_self(const struct pulp_suse_call *call, uint64_t stack, const char **ret) {
-  static const uint8_t saved[6] = {15, 14, 13, 12, 6, 3}; /* downwards from call->rsp */
   struct pulp_unwind_state state;
   bool is_complete = false;
-  pulp_zero(&state, sizeof state);
-  state.known = 1u << 7;
-  for (uint32_t index = 0; index < sizeof saved; index++) {
-    state.registers[saved[index]] = *(const uint64_t *)(uintptr_t)(call->rsp - 8 * (index + 1));
-    state.known |= 1u << saved[index];
-  }
+  begin_self(call, &state);
   *ret = NULL;
   for (uint64_t slack = 0; slack < 64; slack += 8) {
     const char *reason;
@@ -323,12 +329,29 @@ static bool unwind_self(const struct pulp_suse_call *call, uint64_t stack, const
   return is_complete;
 }
 
+/* It was not in a system call: of each place that the tool may give it back to. */
+static const char *judge_saved(const struct pulp_suse_call *call, uint64_t stack, uint64_t depth) {
+  struct pulp_saved saved;
+  const char *reason = NULL;
+  pulp_saved_find(call, stack + RED_ZONE, &saved);
+  if (!saved.count) return "computes, and the tool's memory cannot be asked where";
+  for (uint32_t index = 0; index < saved.count && !reason; index++) {
+    const struct pulp_saved_place *place = &saved.places[index];
+    struct pulp_unwind_state state;
+    if (in_call(place->pc) || in_call(place->sp)) return "is in a call of ulpsh";
+    begin_self(call, &state);
+    state.registers[7] = place->sp;
+    if (!unwind(&state, place->pc, false, &reason) && !reason) reason = scan_stack(place->sp, depth);
+  }
+  return reason;
+}
+
 static const char *judge_self(const struct pulp_suse_call *call, uint64_t depth) {
   uint8_t code[2] = {0, 0};
   uint64_t stack = (call->rsp + 8 + 63) & ~63ull;
   bool restarted = (call->rsp + 8) & 63, interrupted = call->rax == (uint64_t)-EINTR;
   bool after_syscall = pulp_peek(call->rcx - 2, code, 2) == 2 && code[0] == 0x0f && code[1] == 0x05;
-  if (!after_syscall || !(restarted || interrupted)) return "computes: it can be diverted only in a system call";
+  if (!after_syscall || !(restarted || interrupted)) return judge_saved(call, stack, depth);
   if (in_call(call->rcx) || in_call(stack)) return "is in a call of ulpsh";
   const char *reason;
   return unwind_self(call, stack, &reason) ? reason : scan_stack(stack + RED_ZONE, depth);

@@ -1,6 +1,6 @@
 -- timeout: 240
 -- What SUSE's own tests demand where ulpsh does more than SUSE's tool can: thread-local variables, threads inside, page
--- protections, imports that cannot be resolved, labels, opt-out variables, prefixes, red zones, handlers, many processes.
+-- protections, imports that cannot be resolved, labels, opt-out variables, prefixes, many processes.
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 local suse = t.shared "suse"
@@ -177,53 +177,6 @@ do
     t.ok(suse.run("messages", c.pid).text:find("^libpulp loaded...\n"), "the first message")
     c:ask("?", "read=2 errno=0 dozen=12.", {reject = {"read=-1", "dozen=13"}})
   end
-end
-
--- redzone, asunsafe_conversion: a main thread that computes, or is in the loader nearly all the time, is checked as often as one
--- likes; what it holds stays. It is told "not now", as nobody says where it was interrupted (libpulp(7)): nothing is changed.
-do
-  local program = t.cc {kind = "program", as = "spinning", libraries = {t.path "libdozens.so.0"}, code = [[
-    #include <pthread.h>
-    #include <stdio.h>
-    int dozen(void);
-    static volatile long spoiled, rounds;
-    /* Numbers below %rsp (psABI 3.2.2), in xmm and in x87 registers: returns 1 if one of them is another after a while. */
-    long spin(long turns);
-    __asm__(".text\n.globl spin\n.type spin, @function\nspin:\n"
-      "mov $-128, %rcx\n1: mov %rcx, (%rsp,%rcx)\nadd $8, %rcx\njnz 1b\n"
-      "movq %rdi, %xmm0\nmovq %rdi, %xmm9\n2: dec %rdi\njnz 2b\n"
-      "mov $-128, %rcx\nxor %eax, %eax\n3: cmp %rcx, (%rsp,%rcx)\nje 4f\nmov $1, %eax\n4: add $8, %rcx\njnz 3b\n"
-      "movq %xmm0, %rcx\nmovq %xmm9, %rdx\ncmp %rcx, %rdx\nje 5f\nmov $1, %eax\n5: ret\n");
-    static void *answer(void *unused) {
-      char line[80];
-      while (fgets(line, sizeof line, stdin)) {
-        long from = rounds;
-        while (rounds < from + 2) {}
-        printf("spoiled=%ld dozen=%d.\n", spoiled, dozen());
-        fflush(stdout);
-      }
-      return unused;
-    }
-    int main(void) {
-      pthread_t thread;
-      if (pthread_create(&thread, NULL, answer, NULL)) return 2;
-      puts("ready");
-      for (fflush(stdout);; rounds++) spoiled += spin(1000000);
-    }
-  ]]}
-  local c <close> = t.target {program, timeout = 20}
-  c:ask("?", "spoiled=0 dozen=12.")
-  for _ = 1, 32 do t.eq(suse.applied(c, dozens), false) end
-  for _ = 1, 20 do
-    local found = suse.run("trigger", c.pid, dozens)
-    t.eq(found.name, "EAGAIN")
-    t.ok(not found.text:find "instructions=[1-9]", "nothing is queued")
-  end
-  c:ask("?", "spoiled=0 dozen=12.")
-  -- ulpsh can; and that tool's check sees it.
-  t.state(ulp.trigger(c.pid, dozens, {timeout = 20}), "done")
-  for _ = 1, 32 do t.eq(suse.applied(c, dozens), true) end
-  c:ask("?", "spoiled=0 dozen=13.", {reject = "dozen=12"})
 end
 
 -- manyprocesses, stress: one after the other.

@@ -15,6 +15,7 @@
 #define SYS_rt_sigprocmask 14
 #define SIG_SETMASK        2
 #define CALL_SIZE          48           /* struct pulp_suse_call */
+#define REGISTERS          15           /* PULP_SUSE_REGISTERS */
 #define XSAVE_HEADER       512          /* 64 bytes that XSAVE expects to be 0 */
 
         .section .pulp_pool, "ax", @progbits    # named first: see PULP_RARE_CODE
@@ -84,14 +85,23 @@ answer:
 enter:
         .cfi_startproc
         .cfi_undefined %rip
-        pushq   %r14                            # what unwinding the diverted thread begins with: the tool leaves all
-        pushq   %r13                            # but rip and rsp as they were
+        pushq   %r14                            # what the diverted thread is known by and unwinding it begins with, in
+        pushq   %r13                            # user_regs_struct's order: the tool leaves all but rip and rsp as they were
         pushq   %r12
         pushq   %rbp
         pushq   %rbx
+        pushq   %r11
+        pushq   %r10
+        pushq   %r9
+        pushq   %r8
+        pushq   %rax
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rsi
+        pushq   %rdi
         movq    %rax, %r12
         movq    %rcx, %r13
-        leaq    48(%rsp), %r14
+        leaq    8 * REGISTERS(%rsp), %r14
         movl    $EAGAIN, %eax                   # should a signal end the call at once
         xorl    %ebp, %ebp
         rdsspq  %rbp                            # with a shadow stack a call that is ended in its middle would be

@@ -7,10 +7,13 @@
 struct pulp_suse_call {
   uint64_t (*body)(const struct pulp_suse_call *);
   uint64_t rax, rcx; /* as they were when the thread arrived */
-  uint64_t rsp;      /* where the address of the entry's int3 lies; below it r15, r14, r13, r12, rbp, rbx */
+  uint64_t rsp;      /* where the address of the entry's int3 lies; below it the registers, downwards from r15 */
   uint64_t mask;     /* the thread's signal mask; afterwards what it is to be */
   uint64_t xsave;    /* its vector state */
 };
+
+/* As in user_regs_struct (sys/user.h): r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi. */
+enum { PULP_SUSE_REGISTERS = 15 };
 
 _Static_assert(offsetof(struct pulp_suse_call, rsp) == 24, "entry.S");
 _Static_assert(offsetof(struct pulp_suse_call, mask) == 32, "entry.S");
