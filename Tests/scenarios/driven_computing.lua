@@ -126,7 +126,8 @@ for _, what in ipairs {"malloc", "dlopen", "trim", "fork"} do
     while tries < 40 and t.clock() < deadline or counts.ENONE < 2 and tries < 2000 do
       tries = tries + 1
       local found = is_applied and suse.run("--revert", "trigger", c.pid, fix) or suse.run("trigger", c.pid, fix)
-      -- That tool reads the loader's list while it changes, and may give up before it has asked anything. A signal before the entry has blocked it, or after, ends the call for that tool, whatever RAX is then: ask ulpsh.
+      -- That tool reads the list of libraries while it changes, and may give up before it has asked. A signal before the
+      -- entry has blocked it, or after, ends the call for that tool, whatever RAX is then: ask ulpsh.
       local is_now = ulp.check(c.pid, fix).applied
       t.ok(counts[found.name] or not found.rax or has_signals and not found.text:find "at=int3", what .. ": " .. found.text)
       if not has_signals then t.eq(found.name == "ENONE", is_now ~= is_applied, "what the tool was told") end
