@@ -28,8 +28,13 @@ bool pulp_patch_same_target(const struct pulp_patch *a, const struct pulp_patch 
          pulp_equal(a->target_build_id, b->target_build_id, a->target_build_id_size);
 }
 
-static struct pulp_patch *map_block(const struct pulp_request_patch *from, const char *path, const char *lib_name) {
-  uint64_t units = sizeof(struct pulp_patch), strings = units + from->unit_count * sizeof(struct pulp_unit);
+static struct pulp_patch *map_block(const struct pulp_request *request, const struct pulp_request_patch *from) {
+  const char *path = pulp_request_string(request, from->path_offset);
+  const char *lib_name = pulp_request_string(request, from->lib_name_offset);
+  uint32_t dependency_count;
+  pulp_request_dependencies(request, from, &dependency_count);
+  uint64_t units = sizeof(struct pulp_patch), dependencies = units + from->unit_count * sizeof(struct pulp_unit);
+  uint64_t strings = dependencies + dependency_count * sizeof(struct pulp_dependency);
   size_t path_size = pulp_length(path) + 1, lib_name_size = pulp_length(lib_name) + 1;
   uint64_t size = (strings + path_size + lib_name_size + STRING_SLACK + 4095) & ~4095ull;
   char *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -38,6 +43,7 @@ static struct pulp_patch *map_block(const struct pulp_request_patch *from, const
   patch->magic = PULP_PATCH_MAGIC;
   patch->block_size = size;
   patch->record.units = from->unit_count ? (uintptr_t)(block + units) : 0;
+  patch->record.dependencies = dependency_count ? (uintptr_t)(block + dependencies) : 0;
   patch->record.container_name = (uintptr_t)(block + strings);
   patch->record.lib_name = (uintptr_t)(block + strings + path_size);
   pulp_copy(block + strings, path, path_size);
@@ -63,6 +69,17 @@ static void fill_block(struct pulp_patch *patch, const struct pulp_request *requ
     to[index].patched_addr = units[index].entry;
     to[index].point_offset = units[index].point_offset;
     to[index].next = index + 1 < from->unit_count ? (uintptr_t)&to[index + 1] : 0;
+  }
+}
+
+static void fill_dependencies(struct pulp_patch *patch, const struct pulp_request *request,
+                              const struct pulp_request_patch *from) {
+  struct pulp_dependency *to = (void *)(uintptr_t)patch->record.dependencies;
+  uint32_t count;
+  const uint8_t *ids = pulp_request_dependencies(request, from, &count);
+  for (uint32_t index = 0; index < count; index++) {
+    pulp_copy(to[index].id, ids + index * 32ull, sizeof to->id);
+    to[index].next = index + 1 < count ? (uintptr_t)&to[index + 1] : 0;
   }
 }
 
@@ -233,10 +250,10 @@ static uint64_t check_container(struct pulp_patch *patch, const struct pulp_requ
 
 uint64_t pulp_patch_load(const struct pulp_request *request, const struct pulp_request_patch *from,
                          struct pulp_text *text, struct pulp_patch **ret) {
-  struct pulp_patch *patch = map_block(from, pulp_request_string(request, from->path_offset),
-                                       pulp_request_string(request, from->lib_name_offset));
+  struct pulp_patch *patch = map_block(request, from);
   if (!patch) return PULP_ENOMEM;
   fill_block(patch, request, from);
+  fill_dependencies(patch, request, from);
   uint64_t status = patch->flags & PULP_PATCH_PIN ? pin_target(patch, text) : PULP_OK;
   if (!status) status = check_target(patch, text);
   if (!status) status = open_container(patch, request, from, text);

@@ -51,6 +51,17 @@ static bool patch_valid(const struct pulp_request *request, const struct pulp_re
   return units_valid(request, patch) && references_valid(request, patch);
 }
 
+/* The patches fit. */
+static bool dependencies_valid(const struct pulp_request *request) {
+  const struct pulp_request_dependencies *all = (const void *)(pulp_request_patches(request) + request->patch_count);
+  if (!(request->flags & PULP_REQUEST_DEPENDS) || !request->patch_count) return true;
+  uint32_t offset = (uint32_t)((const char *)all - (const char *)request);
+  if (!array_fits(request, offset, request->patch_count, sizeof *all, 8)) return false;
+  for (uint32_t index = 0; index < request->patch_count; index++)
+    if (!array_fits(request, all[index].offset, all[index].count, 32, 1)) return false;
+  return true;
+}
+
 bool pulp_request_valid(const struct pulp_request *request, uint32_t capacity) {
   if (request->magic != PULP_REQUEST_MAGIC || request->version != PULP_ABI_VERSION) return false;
   if (request->size < sizeof *request || request->size > capacity) return false;
@@ -58,6 +69,7 @@ bool pulp_request_valid(const struct pulp_request *request, uint32_t capacity) {
   if (!array_fits(request, request->patches_offset, request->patch_count, sizeof(struct pulp_request_patch), 8))
     return false;
   if (!array_fits(request, request->reverts_offset, request->revert_count, 32, 1)) return false;
+  if (!dependencies_valid(request)) return false;
   for (uint32_t index = 0; index < request->patch_count; index++)
     if (!patch_valid(request, &pulp_request_patches(request)[index])) return false;
   return true;
@@ -65,6 +77,15 @@ bool pulp_request_valid(const struct pulp_request *request, uint32_t capacity) {
 
 const struct pulp_request_patch *pulp_request_patches(const struct pulp_request *request) {
   return (const void *)((const char *)request + request->patches_offset);
+}
+
+/* The ids that a patch of the request needs, 32 bytes each. */
+const uint8_t *pulp_request_dependencies(const struct pulp_request *request, const struct pulp_request_patch *patch,
+                                         uint32_t *count) {
+  const struct pulp_request_patch *patches = pulp_request_patches(request);
+  const struct pulp_request_dependencies *all = (const void *)(patches + request->patch_count);
+  *count = request->flags & PULP_REQUEST_DEPENDS ? all[patch - patches].count : 0;
+  return *count ? (const uint8_t *)request + all[patch - patches].offset : NULL;
 }
 
 const char *pulp_request_string(const struct pulp_request *request, uint32_t offset) {

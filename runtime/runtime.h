@@ -93,6 +93,8 @@ uint64_t pulp_module_room(const struct pulp_module *module, uint64_t address, ui
 /* request.c */
 bool pulp_request_valid(const struct pulp_request *request, uint32_t capacity);
 const struct pulp_request_patch *pulp_request_patches(const struct pulp_request *request);
+const uint8_t *pulp_request_dependencies(const struct pulp_request *request, const struct pulp_request_patch *patch,
+                                         uint32_t *count);
 const char *pulp_request_string(const struct pulp_request *request, uint32_t offset);
 
 /* guest.c: around code of a container */

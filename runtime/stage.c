@@ -31,6 +31,13 @@ static struct pulp_patch *find_applied(const uint8_t *id) {
   return patch;
 }
 
+static void add_id(struct pulp_text *text, const uint8_t *id) {
+  for (unsigned byte = 0; byte < 32; byte++) {
+    char digits[3] = {"0123456789abcdef"[id[byte] >> 4], "0123456789abcdef"[id[byte] & 15], 0};
+    pulp_text_string(text, digits);
+  }
+}
+
 static uint64_t mark_reverts(const struct pulp_request *request, struct pulp_text *text) {
   const uint8_t *id = (const uint8_t *)request + request->reverts_offset;
   for (uint32_t index = 0; index < request->revert_count; index++, id += 32) {
@@ -39,12 +46,36 @@ static uint64_t mark_reverts(const struct pulp_request *request, struct pulp_tex
       PULP_PUBLISH(patch->reverted_universe, pulp_operation.universe);
       continue;
     }
-    for (unsigned byte = 0; byte < 32; byte++) {
-      char digits[3] = {"0123456789abcdef"[id[byte] >> 4], "0123456789abcdef"[id[byte] & 15], 0};
-      pulp_text_string(text, digits);
-    }
+    add_id(text, id);
     pulp_text_string(text, ": not in force");
     return PULP_ENOTAPPLIED;
+  }
+  return PULP_OK;
+}
+
+/* Whether this operation leaves the patches of an id without one in force in the universe that it leads to. */
+static bool is_left(const uint8_t *id) {
+  bool left = false;
+  for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
+    if (!pulp_equal(patch->record.id, id, sizeof patch->record.id)) continue;
+    if (pulp_patch_in_force(patch, pulp_operation.universe)) return false;
+    left |= patch->reverted_universe == pulp_operation.universe;
+  }
+  return left;
+}
+
+/* What stays or comes must not need what is left. */
+static uint64_t check_dependents(struct pulp_text *text) {
+  for (struct pulp_patch *patch = pulp_patch_first(); patch; patch = pulp_patch_next(patch)) {
+    if (!pulp_patch_in_force(patch, pulp_operation.universe)) continue;
+    const struct pulp_dependency *needed = (void *)(uintptr_t)patch->record.dependencies;
+    for (; needed; needed = (void *)(uintptr_t)needed->next) {
+      if (!is_left(needed->id)) continue;
+      pulp_text_string(text, (const char *)(uintptr_t)patch->record.container_name);
+      pulp_text_string(text, " is in force and depends on ");
+      add_id(text, needed->id);
+      return PULP_EDEPEND;
+    }
   }
   return PULP_OK;
 }
@@ -83,7 +114,8 @@ static uint64_t prepare(const struct pulp_request *request, struct pulp_text *te
   if (status) return status;
   for (uint64_t at = pulp_operation.first_patch; at; at = ((struct pulp_patch *)(uintptr_t)at)->op_next)
     PULP_PUBLISH(((struct pulp_patch *)(uintptr_t)at)->applied_universe, pulp_operation.universe);
-  return pulp_transition_prepare(pulp_operation.universe);
+  status = check_dependents(text);
+  return status ? status : pulp_transition_prepare(pulp_operation.universe);
 }
 
 /* In the reverse order. A container that the loader keeps stays listed as retired: applied never. */

@@ -134,7 +134,7 @@ static bool map_request(struct pulp_suse_request *ret, uint64_t units, uint64_t 
   ret->request = (void *)(ret->units + units);
   ret->request->magic = PULP_REQUEST_MAGIC;
   ret->request->version = PULP_ABI_VERSION;
-  ret->request->flags = PULP_REQUEST_SUSE;
+  ret->request->flags = PULP_REQUEST_SUSE | PULP_REQUEST_DEPENDS;
   ret->request->size = (uint32_t)(sizeof(struct pulp_request) + size);
   return true;
 }
@@ -162,12 +162,17 @@ static uint32_t put_string(struct pulp_request *request, uint32_t *used, const s
 static void fill_request(const struct pulp_wire *wire, const struct pulp_module *target, struct pulp_suse_request *ret) {
   struct pulp_request *request = ret->request;
   struct pulp_request_patch *patch = (void *)(request + 1);
-  struct pulp_request_unit *units = (void *)(patch + 1);
+  struct pulp_request_dependencies *dependencies = (void *)(patch + 1);
+  struct pulp_request_unit *units = (void *)(dependencies + 1);
   struct pulp_request_reference *references = (void *)(units + wire->unit_count);
   uint32_t used = (uint32_t)((char *)(references + wire->reference_count) - (char *)request);
   struct pulp_wire_reader reader = wire->units;
   request->patch_count = 1;
   request->patches_offset = sizeof *request;
+  dependencies->count = wire->dependency_count;
+  dependencies->offset = used;
+  pulp_copy((char *)request + used, wire->dependencies, wire->dependency_count * 32ull);
+  used += wire->dependency_count * 32;
   pulp_copy(patch->id, wire->id, sizeof patch->id);
   pulp_copy(patch->build_id, wire->id, ID_PREFIX);
   patch->build_id_size = ID_PREFIX;
@@ -207,8 +212,10 @@ uint64_t pulp_suse_apply_request(const struct pulp_wire *wire, struct pulp_suse_
   if (!status && wire->path.data[0] != '/')
     status = refuse(text, &wire->path, ": the container's path is not absolute", PULP_EDLOPEN);
   if (status) return status;
-  uint64_t size = sizeof(struct pulp_request_patch) + wire->unit_count * sizeof(struct pulp_request_unit) +
-                  wire->reference_count * sizeof(struct pulp_request_reference) + wire->text_size;
+  uint64_t size = sizeof(struct pulp_request_patch) + sizeof(struct pulp_request_dependencies) +
+                  wire->unit_count * sizeof(struct pulp_request_unit) +
+                  wire->reference_count * sizeof(struct pulp_request_reference) + wire->dependency_count * 32ull +
+                  wire->text_size;
   if (!map_request(ret, wire->unit_count, size)) return PULP_ESTATE;
   for (uint32_t index = 0; index < wire->unit_count && !status; index++) {
     struct pulp_wire_unit unit;

@@ -33,6 +33,8 @@ public struct LoadedPatch: Sendable {
   let flags: UInt32
   let operationNext: UInt64
   let handle: UInt64
+  /// Ids of patches that stay in force for as long as this one is.
+  var dependencies: [[UInt8]] = []
 
   /// How the container came into the process.
   public var delivery: Delivery { flags & UInt32(PULP_PATCH_MEMORY.rawValue) != 0 ? .memory : .path }
@@ -50,6 +52,8 @@ public struct LoadedPatch: Sendable {
 
 extension PulpRuntime {
   static let patchLimit = 65536
+  /// Of one patch; its metadata of 512 KiB hold no more.
+  static let dependencyLimit = 16384
   /// Of all patches together: the pool has 8192 stubs, and retired patches keep their units.
   static let unitLimit = 1 << 20
 
@@ -93,7 +97,20 @@ extension PulpRuntime {
       container: raw.container_start..<raw.container_end,
       targetBias: raw.target_bias,
       targetBuildID: withUnsafeBytes(of: raw.target_build_id) { [UInt8]($0.prefix(Int(raw.target_build_id_size))) },
-      time: raw.record.time, flags: raw.flags, operationNext: raw.op_next, handle: raw.handle)
+      time: raw.record.time, flags: raw.flags, operationNext: raw.op_next, handle: raw.handle,
+      dependencies: try dependencies(from: raw.record.dependencies))
+  }
+
+  private func dependencies(from first: UInt64) throws(CodedError) -> [[UInt8]] {
+    var ids: [[UInt8]] = []
+    var node = first
+    while node != 0 {
+      guard ids.count < PulpRuntime.dependencyLimit else { throw corrupt("a patch has too many dependencies") }
+      let raw = try memory.load(node, as: pulp_dependency.self)
+      ids.append(withUnsafeBytes(of: raw.id) { [UInt8]($0) })
+      node = raw.next
+    }
+    return ids
   }
 
   /// A consistent reading of universe and patches: repeated while an operation changes them.

@@ -357,6 +357,8 @@ private func stageError(_ answer: ChangeSession.Answer, _ plan: PatchPlan, _ run
     return CodedError(.poolFull, "the pool of stubs in process \(pid) is full", data: data)
   case UInt32(PULP_ENOTAPPLIED.rawValue):
     return CodedError(.patchNotApplied, "process \(pid): \(text)", data: data)
+  case UInt32(PULP_EDEPEND.rawValue):
+    return CodedError(.patchDependency, "process \(pid): \(text)", hint: "revert that one first, or both together", data: data)
   case UInt32(PULP_EUSRBLOCKED.rawValue):
     return CodedError(.runtimeDisabled, "live patching is switched off in process \(pid)", data: data)
   case UInt32(PULP_ESTATE.rawValue):

@@ -56,6 +56,8 @@ public struct PatchPlan {
     var installsHandlers = false
     /// The target library is held open for as long as the patch is in force.
     public let pinsLibrary: Bool
+    /// Patches that have to be in force for as long as this one is.
+    var dependencies: [PatchID] = []
   }
 
   /// A patch to be left.
@@ -133,11 +135,12 @@ public struct PatchPlanner {
     var reverts: [PatchPlan.Revert] = []
     for id in reverting {
       guard let patch = inForce(id) else { throw notInForce(id) }
+      try checkDependents(patch, among: containers, reverting)
       reverts.append(.init(id: id, libraryName: patch.libraryName, path: patch.path, functions: patch.units.map(\.entry)))
     }
     return PatchPlan(
       pid: process.pid, identity: process.identity, universe: universe, applies: applies, reverts: reverts, already: already,
-      lost: lostWith(applies), warnings: warnings)
+      lost: lostWith(applies, reverting), warnings: warnings)
   }
 
   /// The old means against applying patches in the wrong order: ids in the metadata ("libpulp interface", 1.2).
@@ -149,11 +152,25 @@ public struct PatchPlanner {
     }
   }
 
-  /// A lost patch with the id or a function of the new ones: the journal must not take it for what calls reach now.
-  private func lostWith(_ applies: [PatchPlan.Apply]) -> [LostPatch] {
+  /// What stays must not need what is left. The runtime refuses the same; here it is known before anything is loaded.
+  private func checkDependents(_ left: LoadedPatch, among containers: [Container], _ reverting: [PatchID]) throws(CodedError) {
+    if containers.contains(where: { $0.id.bytes == left.id }) { return }
+    for patch in patches where patch.isInForce(at: universe) && !isLost(patch) && patch.dependencies.contains(left.id) {
+      if reverting.contains(where: { $0.bytes == patch.id }) { continue }
+      throw CodedError(
+        .patchDependency, "process \(process.pid): \(printable(patch.path)) is in force and depends on \(printable(left.path))",
+        hint: "revert that one first, or both together",
+        data: ["pid": .integer(Int64(process.pid)), "path": .text(patch.path), "id": .text(hexadecimal(left.id))])
+    }
+  }
+
+  /// A lost patch with the id or a function of the new ones, or that needs one that is left: the journal must not take it for
+  /// what calls reach now.
+  private func lostWith(_ applies: [PatchPlan.Apply], _ reverting: [PatchID]) -> [LostPatch] {
     let entries = Set(applies.flatMap { $0.units.map(\.entry) })
     return lost.filter { lost in
       applies.contains { $0.id.bytes == lost.patch.id } || lost.patch.units.contains { entries.contains($0.entry) }
+        || lost.patch.dependencies.contains { id in reverting.contains { $0.bytes == id } }
     }
   }
 
@@ -203,7 +220,7 @@ public struct PatchPlanner {
       targetBuildID: container.targetBuildID, units: units, references: container.references, constructors: constructors,
       brings: brings, labels: container.labels, exposures: exposures(of: container), keepReason: try keepReason(container),
       hasTextRelocations: try container.file.dynamicSection()?.hasTextRelocations ?? false,
-      installsHandlers: try container.installsHandlers(), pinsLibrary: options.pinsLibraries)
+      installsHandlers: try container.installsHandlers(), pinsLibrary: options.pinsLibraries, dependencies: container.dependencies)
     warnings += notes(on: apply, in: library)
     return apply
   }

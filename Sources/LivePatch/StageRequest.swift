@@ -22,11 +22,13 @@ struct StageRequest {
     head.owner_start = plan.identity.startTime
     head.token = token
     head.tool_pid = UInt64(tool)
-    head.flags = guest ? UInt32(PULP_REQUEST_GUEST) : 0
+    let depends = plan.applies.contains { !$0.dependencies.isEmpty }
+    head.flags = (guest ? UInt32(PULP_REQUEST_GUEST) : 0) | (depends ? UInt32(PULP_REQUEST_DEPENDS) : 0)
     writer.append(head)
     head.patches_offset = writer.position
     let patchOffset = Int(writer.position)
     for _ in plan.applies { writer.append(pulp_request_patch()) }
+    if depends { StageRequest.dependencies(plan, &writer) }
     writer.align()
     head.reverts_offset = writer.position
     for revert in plan.reverts { writer.append(bytes: revert.id.bytes) }
@@ -45,6 +47,16 @@ struct StageRequest {
     }
     bytes = writer.bytes
     self.token = token
+  }
+
+  /// The table directly behind the patches, then the ids.
+  private static func dependencies(_ plan: PatchPlan, _ writer: inout RequestWriter) {
+    var offset = Int(writer.position) + plan.applies.count * MemoryLayout<pulp_request_dependencies>.stride
+    for apply in plan.applies {
+      writer.append(pulp_request_dependencies(count: UInt32(apply.dependencies.count), offset: UInt32(offset)))
+      offset += apply.dependencies.count * PatchID.size
+    }
+    for apply in plan.applies { for id in apply.dependencies { writer.append(bytes: id.bytes) } }
   }
 
   /// Where the operator wants it unloaded after a revert, the reason alone tells what must not happen before.

@@ -97,16 +97,41 @@ end
 
 -- Steps ---------------------------------------------------------------------------------------------------------------
 
+--- What is to be reverted, the newest first: the runtime keeps a patch for as long as another one depends on it.
+local function newest_first(reverts, patches)
+  local position, sorted = {}, table.move(reverts, 1, #reverts, 1, {})
+  for index, patch in ipairs(patches) do position[patch.id] = index end
+  table.sort(sorted, function(a, b) return (position[a.id] or 0) < (position[b.id] or 0) end)
+  return sorted
+end
+
+--- What is to be applied, each behind those of the plan that it depends on.
+local function needed_first(applies)
+  local planned, placed, ordered = {}, {}, {}
+  for _, apply in ipairs(applies) do planned[apply.id] = apply end
+  local function place(apply)
+    if placed[apply.id] then return end
+    placed[apply.id] = true
+    local container = core.container(apply.path)
+    for _, id in ipairs(container and container.dependencies or {}) do
+      if planned[id] then place(planned[id]) end
+    end
+    ordered[#ordered + 1] = apply
+  end
+  for _, apply in ipairs(applies) do place(apply) end
+  return ordered
+end
+
 --- The steps of a plan: new patches first, so that a library which changes from one to the other is never without. Only a
 --- patch that is taken back and applied again has to leave before it comes.
-local function steps_of(plan)
-  local steps, again = {}, {}
+local function steps_of(plan, patches)
+  local steps, again, reverts = {}, {}, newest_first(plan.reverts, patches)
   for _, apply in ipairs(plan.applies) do again[apply.id] = true end
-  for _, revert in ipairs(plan.reverts) do
+  for _, revert in ipairs(reverts) do
     if again[revert.id] then steps[#steps + 1] = {revert = revert, functions = revert.functions, path = revert.path} end
   end
-  for _, apply in ipairs(plan.applies) do steps[#steps + 1] = {apply = apply, functions = apply.functions, path = apply.path} end
-  for _, revert in ipairs(plan.reverts) do
+  for _, apply in ipairs(needed_first(plan.applies)) do steps[#steps + 1] = {apply = apply, functions = apply.functions, path = apply.path} end
+  for _, revert in ipairs(reverts) do
     if not again[revert.id] then steps[#steps + 1] = {revert = revert, functions = revert.functions, path = revert.path} end
   end
   return steps
@@ -131,7 +156,9 @@ local function refusal_of(p, runtime, step, outcome, attempt, wrong)
       pid = p.pid, number = outcome.value, hint = "it will say so for ever: restart the program when you can",
     })
   end
-  return M.failure(p, runtime, outcome.value, step.path, step.apply and step.apply.target_path)
+  local refusal = M.failure(p, runtime, outcome.value, step.path, step.apply and step.apply.target_path)
+  if outcome.value == 273 and step.revert then refusal.hint = "revert the patch that depends on it first, or both together" end
+  return refusal
 end
 
 --- Whether another attempt may not meet a failure.
@@ -234,7 +261,7 @@ function M.change(p, runtime, plan, options, deadline, result)
   local lost = {}
   for index, patch in ipairs(plan.lost) do lost[index] = patch.id end
   if #lost > 0 then result.lost = runtime:forget(lost) end
-  for _, step in ipairs(steps_of(plan)) do
+  for _, step in ipairs(steps_of(plan, runtime:patches())) do
     local called, outcome, attempts = pcall(take, p, runtime, step, options, deadline)
     if not (called and outcome) then
       local left = #taken > 0 and take_back(p, runtime, taken) or {}

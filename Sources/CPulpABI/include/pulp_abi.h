@@ -26,6 +26,8 @@
 /* The tool's: constructors will run, and no filter of the carrier forbids getpid(2), sigaltstack(2) and sigaction(2).
  * See guest.c; a runtime of earlier times does without. */
 #define PULP_REQUEST_GUEST 2u
+/* Directly behind the patches of a request lie as many pulp_request_dependencies; a runtime of earlier times does without. */
+#define PULP_REQUEST_DEPENDS 4u
 #define PULP_PATCH_MAGIC 0x6863746150706c75ull /* "ulpPatch" */
 
 #define PULP_POOL_COUNT 8192u
@@ -52,8 +54,14 @@ struct pulp_record { /* SUSE's applied-patch record, 80 bytes since 0.3.1 */
   uint64_t container_name; /* char *, the path that was given to dlopen; of a memory file the path of what is in it */
   uint64_t units;          /* first pulp_unit */
   uint64_t next;           /* older pulp_record */
-  uint64_t dependencies;   /* always 0 */
+  uint64_t dependencies;   /* first pulp_dependency, or 0 */
   uint64_t time;           /* CLOCK_REALTIME seconds */
+};
+
+struct pulp_dependency { /* SUSE's: a patch that stays in force for as long as this one is */
+  uint8_t id[32];
+  uint8_t flag, padding[7]; /* 0 */
+  uint64_t next;
 };
 
 struct pulp_unit { /* SUSE's applied-unit (40 bytes), then ours */
@@ -88,7 +96,7 @@ enum pulp_status {
   PULP_ENOMETA = 269,
   PULP_ESTATE = 270,       /* an operation is pending; to SUSE's tool: the patch could not be recorded */
   PULP_ENOTAPPLIED = 272,
-  PULP_EDEPEND = 273,      /* a patch that this one needs is not in force */
+  PULP_EDEPEND = 273,      /* a patch that this one needs is not in force, or one in force needs this one */
   PULP_EAPPLIED = 275,
   PULP_ENOTARGETLIB = 276, /* no library at target_bias */
   PULP_ENOPATCHABLE = 278, /* an entry is not prepared, or holds somebody else's bytes */
@@ -170,7 +178,7 @@ struct pulp_memory_file {
   uint32_t reserved;
 };
 
-/* A loaded container. One anonymous mapping of `block_size` bytes holds this, its units and its strings. */
+/* A loaded container. One anonymous mapping of `block_size` bytes holds this, its units, dependencies and strings. */
 struct pulp_patch {
   struct pulp_record record;
   uint64_t magic;
@@ -275,7 +283,7 @@ struct pulp_request {
   uint32_t size;
   uint32_t patch_count, patches_offset;    /* struct pulp_request_patch[] */
   uint32_t revert_count, reverts_offset;   /* uint8_t id[32][] of patches to be left */
-  uint32_t flags;                          /* PULP_REQUEST_GUEST or 0; see PULP_REQUEST_SUSE */
+  uint32_t flags;                          /* PULP_REQUEST_GUEST, PULP_REQUEST_DEPENDS; see PULP_REQUEST_SUSE */
   uint64_t owner_pid, owner_start, token, tool_pid;
 };
 
@@ -289,6 +297,10 @@ struct pulp_request_patch {
   uint32_t build_id_size, target_build_id_size;
   uint8_t build_id[PULP_BUILD_ID_MAX];
   uint8_t target_build_id[PULP_BUILD_ID_MAX];
+};
+
+struct pulp_request_dependencies {
+  uint32_t count, offset; /* uint8_t id[32][count] of patches that have to be in force for as long as this one is */
 };
 
 struct pulp_request_unit {
@@ -307,6 +319,7 @@ struct pulp_request_reference {
 #ifndef __cplusplus
 #include <stddef.h>
 _Static_assert(sizeof(struct pulp_record) == 80, "SUSE's record");
+_Static_assert(sizeof(struct pulp_dependency) == 48, "SUSE's dependency");
 _Static_assert(offsetof(struct pulp_unit, next) == 32, "SUSE's unit");
 _Static_assert(sizeof(struct pulp_state) == 16, "SUSE's state");
 _Static_assert(sizeof(struct pulp_msg_queue) == 2097164, "SUSE's message queue");

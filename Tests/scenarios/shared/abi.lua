@@ -65,7 +65,7 @@ M.behaviour = {
     "runtime/unwind_test.c#a handler on another stack"},
   {"malformed metadata: 266, 269, 256", "driven_errors#Malformed metadata"},
   {"a revert ends a patch anywhere in the stack", "driven_revert#suse.revert(c, v[2])"},
-  {"a revert is refused while another patch depends on it", reason = "libpulp(7): dependencies are checked on apply only"},
+  {"a revert is refused while another patch depends on it", "dependencies#is in force and depends on"},
   {"build ID, dependencies, applied already, dlopen", "driven_errors#EBUILDID", "dependencies#EDEPEND", "driven_errors#EAPPLIED",
     "driven_errors#EDLOPEN"},
   {"a name that cannot be resolved: 270, nothing is queued", "driven_errors#\"ESTATE\""},
