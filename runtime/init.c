@@ -56,6 +56,7 @@ static void fill_ext(struct pulp_ext *ext) {
   ext->memory_files = ADDRESS(pulp_memory_files);
   ext->memory_open = ADDRESS(pulp_memory_open);
   ext->memory_close = ADDRESS(pulp_memory_close);
+  ext->queue = ADDRESS(&__ulp_insn_queue);
   PULP_PUBLISH(ext->magic, PULP_EXT_MAGIC);
 }
 

@@ -293,6 +293,7 @@ final class ChangeSession {
 
   func setOperationState(_ state: pulp_operation_state) throws(CodedError) {
     let offset = UInt64(MemoryLayout<pulp_operation>.offset(of: \.state)!)
+    if state == PULP_OP_IDLE { try runtime.emptyQueue() }
     try process.memory.store(UInt32(state.rawValue), to: operationAddress + offset)
   }
 

@@ -24,7 +24,10 @@ public final class PulpRuntime {
     }
     var table = try memory.load(address.rawValue, as: pulp_ext.self)
     // A runtime from before these were added: what follows its table is something else.
-    if table.size < UInt32(MemoryLayout<pulp_ext>.size) { (table.memory_files, table.memory_open, table.memory_close) = (0, 0, 0) }
+    if table.size < UInt32(MemoryLayout<pulp_ext>.offset(of: \.queue)!) {
+      (table.memory_files, table.memory_open, table.memory_close) = (0, 0, 0)
+    }
+    if table.size < UInt32(MemoryLayout<pulp_ext>.size) { table.queue = 0 }
     ext = table
     try checkTable()
   }
@@ -55,7 +58,7 @@ public final class PulpRuntime {
     let places = [ext.slots, ext.universe, ext.operation, ext.transitions, ext.patches, ext.mailbox, ext.call_entry, ext.stage,
       ext.unload, ext.request, ext.error_state, ext.messages, ext.state, ext.pool_start]
     guard ext.pool_count == PULP_POOL_COUNT, ext.stub_size == PULP_STUB_SIZE,
-      places.allSatisfy({ extent.contains($0) && isCode($0) }),
+      places.allSatisfy({ extent.contains($0) && isCode($0) }), ext.queue == 0 || extent.contains(ext.queue + 16),
       ext.pool_end &- ext.pool_start == UInt64(PULP_POOL_COUNT) * UInt64(PULP_STUB_SIZE)
     else { throw corrupt("its table points outside of it") }
     guard ext.call_stack_top > ext.call_stack_bottom else { throw corrupt("it has no call stack") }
@@ -69,6 +72,13 @@ public final class PulpRuntime {
     CallSite(
       entry: ext.call_entry, abandon: ext.call_abandon, text: ext.call_text_start..<max(ext.call_text_start, ext.call_text_end),
       stack: ext.call_stack_bottom..<ext.call_stack_top, mailbox: ext.mailbox)
+  }
+
+  /// Takes out what a tool of SUSE's has left of an operation that is over: the next one would carry it out.
+  func emptyQueue() throws(CodedError) {
+    let counts = ext.queue + UInt64(MemoryLayout<pulp_insn_queue>.offset(of: \.num_insns)!)
+    guard ext.queue != 0, try memory.load(counts, as: UInt64.self) != 0 else { return }
+    try memory.store(UInt64(0), to: counts)  // and `size`
   }
 
   var pool: Range<UInt64> { ext.pool_start..<ext.pool_end }

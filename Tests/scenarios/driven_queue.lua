@@ -49,6 +49,31 @@ local function sweep(old, new, universe, prepare, command, finish)
   t.eq(commits, 2, "only the last instruction brings it into force")
 end
 
+-- What is left in the queue is not carried out by a later call for another answer: neither by a tool that is refused, nor by
+-- one whose call a signal ends before the entry has run, after ulpsh has undone the operation and changed the functions itself.
+for number = 0, 2 do
+  local c <close> = t.target {"caller", t.path "libversion.so.0"}
+  local p <close> = assert(ulp.attach(c.pid))
+  local queue = assert(p:symbol "__ulp_insn_queue")
+  t.ok(abandoned(number, "trigger", c.pid, first), "a queue is left")
+  t.ok((p:unpack(queue + 4, "<I4")) > number)
+  suse.run("disable", c.pid)
+  for _, words in ipairs {{"trigger", c.pid, first}, {"revert-all", c.pid, "libversion.so.0"}} do
+    local found = suse.patiently(table.unpack(words))
+    t.eq(found.name, "EUSRBLOCKED")
+    t.ok(found.text:find "instructions=0 size=0", found.text)
+  end
+  shows(c, 0)
+  suse.run("enable", c.pid)
+  t.ok(abandoned(number, "trigger", c.pid, first), "a queue is left")
+  p:runtime():recover()
+  t.eq({p:unpack(queue + 4, "<I4I4")}, {0, 0}, "ulpsh has emptied it")
+  t.state(ulp.trigger(p, second), "done")
+  shows(c, 2)
+  t.state(ulp.revert(p, second), "done")
+  shows(c, 0)
+end
+
 local function nothing() end
 local function apply(c) return {"trigger", c.pid, first} end
 

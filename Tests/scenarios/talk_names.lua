@@ -55,6 +55,12 @@ for _, file in ipairs {metadata, fix} do
 end
 serves(12)
 
+-- What ulp_reverse wrote takes the patch back.
+run("trigger", 0, pid, metadata)
+serves(13)
+is(run("trigger", 0, "-p", pid, reversed), succeeded)
+serves(12)
+
 -- Somebody else is at work in the process: each attempt says so, and the process is let go.
 local function failed(attempt) return ("ulp: live patching %d failed (attempt #%d)."):format(c.pid, attempt) end
 do

@@ -272,6 +272,8 @@ struct pulp_ext {
   uint64_t memory_open;
   /* uint64_t memory_close(void): closes all that are open, and says how many. stage does so at its end, whatever it is. */
   uint64_t memory_close;
+  /* struct pulp_insn_queue. Who ends an operation empties it: SUSE's tool carries out what it finds there after any call. */
+  uint64_t queue;
 };
 
 /* What the tool asks stage() to do. Offsets are from the start of the request; strings are NUL-terminated. The runtime

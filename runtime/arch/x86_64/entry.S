@@ -30,10 +30,14 @@
         int3                    # tells the tool that we are done
         .endm
 
+# Whatever the answer is, SUSE's tool then carries out what is in the queue: nothing of an earlier call, which was not
+# acknowledged, may be there.
         .macro BODY name, body
         .type   \name\()_body, @function
 \name\()_body:
         pushq   %r15
+        movq    __ulp_insn_queue@GOTPCREL(%rip), %r15
+        movq    $0, 4(%r15)                     # num_insns and size
         leaq    \body(%rip), %r15
         jmp     enter
         .size   \name\()_body, . - \name\()_body

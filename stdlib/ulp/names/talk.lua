@@ -39,14 +39,24 @@ local busy = {["carrier.none"] = true, ["call.busy"] = true, ["operation.busy"] 
 
 local function attempts_of(given) return math.max(1, math.tointeger(tonumber(given.retries)) or 1) end
 
+--- A patch as it is named, and whether it is to be taken back: a file that `ulp_reverse` wrote names it by its id alone.
+local function patch_of(given, path)
+  local file = io.open(path, "rb")
+  local first = file and file:read(1)
+  if file then file:close() end
+  if first ~= "\2" then return path, given.revert end
+  local metadata = require "ulp".dump(path)
+  return metadata and metadata.id or path, true
+end
+
 --- One attempt of `ulp_trigger`, with the lines that `-v` asks for.
-local function attempt(given, pid, patch, number)
+local function attempt(given, pid, patch, is_revert, number)
   local ulp = require "ulp"
   local tell = given.verbose and say or function() end
   tell(words_of.begins)
   tell(words_of.advertises)
   tell(words_of.runs)
-  local change = given.revert and ulp.try_revert or ulp.try_trigger
+  local change = is_revert and ulp.try_revert or ulp.try_trigger
   local result, err = change(math.tointeger(tonumber(pid)), patch, {consistency = "immediate", timeout = tonumber(given.timeout)})
   tell(words_of.ran)
   local done = result and (result.state == "done" or result.state == "already")
@@ -69,9 +79,10 @@ programs.trigger = {
   run = function(given, operands)
     local pid, patch, complete = process_and_patch(given, operands)
     if not complete or not pid:match "^%d+$" then return "a process and a live patch are needed" end
+    local subject, is_revert = patch_of(given, patch)
     local done, outcome
     for number = 1, attempts_of(given) do
-      done, outcome = attempt(given, pid, patch, number)
+      done, outcome = attempt(given, pid, subject, is_revert, number)
       if done then break end
     end
     if not done then return fail(outcome) end
