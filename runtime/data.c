@@ -4,7 +4,7 @@
  */
 #include "runtime.h"
 
-PULP_EXPORT const char __ulp_version[] = "0.4.0";
+PULP_EXPORT const char __ulp_version[] = PULP_LIBPULP_VERSION;
 
 PULP_EXPORT struct pulp_msg_queue __ulp_msg_queue __attribute__((aligned(8)));
 PULP_EXPORT struct pulp_state __ulp_state __attribute__((aligned(64)));

@@ -6,6 +6,9 @@ import Tracing
 
 /// Our runtime inside one process: where its parts are, and what they say. Reading stops nothing.
 public final class PulpRuntime {
+  /// Of SUSE's interface, as the runtime tells it to SUSE's tool.
+  public static let interfaceVersion = PULP_LIBPULP_VERSION
+
   public let process: TargetProcess
   let ext: pulp_ext
   let library: LoadedLibrary

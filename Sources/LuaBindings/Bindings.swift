@@ -1,4 +1,5 @@
 import Diagnostics
+import LivePatch
 public import LuaBridge
 
 /// The one place where Lua meets the domain: `ulp.core`, on which the standard library builds.
@@ -15,6 +16,7 @@ public enum Bindings {
   private static func build(in state: LuaState, _ installation: Installation) -> LuaModule {
     let core = LuaModule("ulp.core", in: state)
     core.set("version", version)
+    core.set("libpulp_version", PulpRuntime.interfaceVersion)
     core.set("stdlib_path", installation.stdlib)
     core.set("runtime_path", installation.runtime)
     core.set("executable_path", installation.executable)

@@ -2,6 +2,7 @@
 --- What Swift provides in `ulp.core`. Declarations for editors and `help`; never loaded.
 
 --- @class ulp.core
+--- @field libpulp_version string of SUSE's interface
 --- @field version string
 --- @field executable_path string
 --- @field stdlib_path string? the directory that holds `ulp.lua`

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #define PULP_ABI_VERSION 2u
+#define PULP_LIBPULP_VERSION "0.4.0" /* of SUSE's interface: what __ulp_version says to SUSE's tool, and `ulp -V` to scripts */
 #define PULP_EXT_MAGIC 0x317478655f706c75ull /* "ulp_ext1" */
 #define PULP_REQUEST_MAGIC 0x7165725fu       /* "_req" */
 /* The runtime's own, for a request that SUSE's tool has made: no function at all is allowed, and of the container's build

@@ -155,7 +155,7 @@ function M.main(words)
   if not read then return usage(nil, mistake) end
   local given, first = read.given, read.operands[1]
   if given.version then
-    io.stdout:write("libpulp ", core.version, "\n")
+    io.stdout:write("libpulp ", core.libpulp_version, "\n")
     return 0
   end
   if given.help then return help(name) end

@@ -176,7 +176,7 @@ function M.main(name, words)
   local read, mistake = options.read(declared, words)
   if not read then return usage(name, program, mistake) end
   if read.given.version then
-    say("libpulp " .. require "ulp.core".version)
+    say("libpulp " .. require "ulp.core".libpulp_version)
     return 0
   elseif read.given.help then
     say(("Usage: ulp_%s [OPTION...] %s\n\n%s"):format(name, program.usage, options.help(declared)))
