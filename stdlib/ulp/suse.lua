@@ -157,7 +157,9 @@ local function refusal_of(p, runtime, step, outcome, attempt, wrong)
     })
   end
   local refusal = M.failure(p, runtime, outcome.value, step.path, step.apply and step.apply.target_path)
-  if outcome.value == 273 and step.revert then refusal.hint = "revert the patch that depends on it first, or both together" end
+  if outcome.value == 273 and step.revert then
+    refusal.hint = "revert the patch that depends on it first, or both together"
+  end
   return refusal
 end
 
