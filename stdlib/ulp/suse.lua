@@ -130,7 +130,9 @@ local function steps_of(plan, patches)
   for _, revert in ipairs(reverts) do
     if again[revert.id] then steps[#steps + 1] = {revert = revert, functions = revert.functions, path = revert.path} end
   end
-  for _, apply in ipairs(needed_first(plan.applies)) do steps[#steps + 1] = {apply = apply, functions = apply.functions, path = apply.path} end
+  for _, apply in ipairs(needed_first(plan.applies)) do
+    steps[#steps + 1] = {apply = apply, functions = apply.functions, path = apply.path}
+  end
   for _, revert in ipairs(reverts) do
     if not again[revert.id] then steps[#steps + 1] = {revert = revert, functions = revert.functions, path = revert.path} end
   end
