@@ -20,6 +20,9 @@
 #ifndef PTRACE_GET_SYSCALL_INFO
 #define PTRACE_GET_SYSCALL_INFO 0x420e
 #endif
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
+#endif
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
@@ -195,6 +198,14 @@ long ul_get_rseq_area(pid_t tid, uint64_t *address) {
   long result = ul_get_rseq_registration(tid, &registration);
   *address = result < 0 ? 0 : registration.address;
   return result < 0 ? result : 0;
+}
+
+int ul_get_dispatch_selector(pid_t tid, uint64_t *address) {
+  struct { uint64_t mode, selector, offset, length; } config = {0}; /* struct ptrace_sud_config */
+  *address = 0;
+  if (request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, (void *)sizeof config, &config) < 0 || config.mode == 0) return 0;
+  *address = config.selector;
+  return 1;
 }
 
 long ul_get_robust_list(pid_t tid, uint64_t *head_and_size) {

@@ -77,7 +77,8 @@ struct CarrierSearch {
   static let stopLimit = 100
   static let signalWaits = "a signal waits for it"
   static let isInHandler = "it is in a signal handler"
-  static let momentary: Set<String> = [signalWaits, isInHandler]
+  static let dispatches = "its system calls go to a handler of its own (PR_SET_SYSCALL_USER_DISPATCH)"
+  static let momentary: Set<String> = [signalWaits, isInHandler, dispatches]
   /// How many world-stops at most serve to come by one carrier.
   static let worldStops = 3
   /// How many threads, besides the holder of the right, are looked at while the world is stopped for a carrier.
@@ -115,6 +116,7 @@ struct CarrierSearch {
     guard let registers = session.registers(of: tid) else { return "it has ended" }
     if site.isInside(registers) { return "a call of an earlier ulpsh still runs in it" }
     if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return CarrierSearch.signalWaits }
+    if dispatchesSystemCalls(tid) { return CarrierSearch.dispatches }
     if let reason = roomReason(tid, registers) { return reason }
     if let reason = stackReason(tid, registers) { return reason }
     return try seccompReason(tid)
@@ -175,6 +177,13 @@ struct CarrierSearch {
     }
     if found != nil { session.holdWorld(since: world.began, until: deadline) } else { session.resumeWorld() }
     return found
+  }
+
+  /// The first system call of a call would raise SIGSYS. The thread alone changes the byte that says so.
+  private func dispatchesSystemCalls(_ tid: pid_t) -> Bool {
+    var selector: UInt64 = 0
+    guard ul_get_dispatch_selector(tid, &selector) != 0 else { return false }
+    return (try? process.memory.load(selector, as: UInt8.self)) != 0
   }
 
   /// Whether what waits for a thread waits for the whole process, and is no fault. Outside of a system call, which a signal

@@ -53,6 +53,9 @@ long ul_get_rseq_area(pid_t tid, uint64_t *address);
 /* The whole registration of the rseq area: address, size, signature, flags. All 0 if there is none. */
 struct ul_rseq_registration { uint64_t address; uint32_t size, signature, flags, padding; };
 long ul_get_rseq_registration(pid_t tid, struct ul_rseq_registration *registration);
+/* 1 when system calls of the thread may be dispatched to a handler of its own (PR_SET_SYSCALL_USER_DISPATCH, prctl(2)), and where
+ * the byte is that says whether they are: 0 lets them pass. 0 without that, and before Linux 6.4, which does not tell. */
+int ul_get_dispatch_selector(pid_t tid, uint64_t *_Nonnull address);
 /* Head of the thread's list of robust futexes, and its size, two words (get_robust_list(2)). */
 long ul_get_robust_list(pid_t tid, uint64_t *_Nonnull head_and_size);
 /* The queue of pending signals of a stopped thread, or of its process if `shared`: how many entries of each number, in
