@@ -10,7 +10,7 @@ for _, program in ipairs {"coldserv", "coldserv_stripped"} do
   local fix = t.patch("cold_2", {as = program .. "_2"})
   local function enter()
     c:ask("enter", "entering\n")
-    t.wait_until(function() return not t.states(c.pid):find "R" end)
+    t.asleep(c.pid)
   end
   enter()
   local before = t.snapshot(c.pid)

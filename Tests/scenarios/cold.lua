@@ -59,7 +59,7 @@ t.switches(p, fix, {old = 2, new = 11}, shows)
 --- Sends a thread into the rare part and has the change refused while it is there.
 local function in_the_way(change, name)
   c:ask("enter", "entering.\n")
-  t.wait_until(function() return not t.states(c.pid):find "R" end)
+  t.asleep(c.pid)
   t.insist(function() p:stopped(function(threads)
     local inside = false
     for _, thread in ipairs(threads) do

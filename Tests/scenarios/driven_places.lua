@@ -71,7 +71,7 @@ local function start(name, body)
   local program = t.cc {kind = "program", as = "at_" .. name, libraries = {t.path "libdozens.so.0"}, code = code:format(body)}
   local c = t.target {program, timeout = 20}
   c:ask("?", "dozen=12.")
-  t.wait_until(function() return not t.states(c.pid):find "R" end)
+  t.asleep(c.pid)
   return c
 end
 

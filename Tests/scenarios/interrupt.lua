@@ -20,6 +20,7 @@ c:ask("dozen", "12\n")
 local lingerer <close> = t.target "lingerer"
 local fix = t.patch "linger_2"
 lingerer:ask("enter", "entering\n")
+t.asleep(lingerer.pid)
 shell:send(("print('trying') ulp.trigger(%d, %q, {timeout = 60})\n"):format(lingerer.pid, fix))
 shell:expect "trying"
 t.sleep(0.5)
@@ -30,11 +31,13 @@ lingerer:ask("leave", "left=1\n", {reject = "left=2"})
 shell:send(("print('then', ulp.trigger(%d, %q).state)\n"):format(lingerer.pid, fix))
 shell:expect "then\tdone"
 lingerer:ask("enter", "entering\n")
+t.asleep(lingerer.pid)
 lingerer:ask("leave", "left=2\n", {reject = "left=1"})
 t.unharmed(lingerer.pid)
 
 -- A list of processes ends with it, and does not go on to the next.
 lingerer:ask("enter", "entering\n")
+t.asleep(lingerer.pid)
 shell:send(("print('listing') ulp.revert({%d, %d}, %q, {timeout = 60})\n"):format(lingerer.pid, lingerer.pid, fix))
 shell:expect "listing"
 t.sleep(0.5)

@@ -97,12 +97,14 @@ local function rollout(...)
   local tool <close> = start("--watch", "60", "--health", is_well, "-p", pid, linger, ...)
   watching(tool)
   c:ask("enter", "entering\n")
+  t.asleep(c.pid)
   t.write_file(t.directory() .. "/ill", "")
   return finish(tool, 5)
 end
 local states, notes, summary = rollout("--timeout", "2")
 t.eq(states, {"stuck"})
-t.ok(notes[1]:find("patch.blocked", 1, true), notes[1])
+-- The last attempt on a busy machine may not have come so far as to see the thread.
+t.ok(notes[1]:find("patch.blocked", 1, true) or notes[1]:find("process.unstoppable", 1, true), notes[1])
 t.eq({summary.state, summary.status}, {"incomplete", 5})
 t.unharmed(c.pid)
 c:ask("leave", "left=2\n", {reject = "left=1"})
@@ -114,6 +116,7 @@ do
   local tool <close> = start("--watch", "60", "--timeout", "60", "-p", pid, linger)
   watching(tool)
   c:ask("enter", "entering\n")
+  t.asleep(c.pid)
   tool:signal "INT"
   tool:expect('"type":"failure"[^\n]*\n', {pattern = true})
   t.sleep(0.3)
@@ -124,5 +127,6 @@ do
   c:ask("leave", "left=2\n", {reject = "left=1"})
   t.state(ulp.revert(c.pid, linger), "done")
   c:ask("enter", "entering\n")
+  t.asleep(c.pid)
   c:ask("leave", "left=1\n", {reject = "left=2"})
 end

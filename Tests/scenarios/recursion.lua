@@ -67,7 +67,7 @@ t.switches(p, through, {old = "sum=55 factorial=120.\n", new = "sum=165 factoria
 
 local function dive()
   c:ask("dive", "diving.\n")
-  t.wait_until(function() return not t.states(c.pid):find "R" end)
+  t.asleep(c.pid)
 end
 dive()
 local said = t.refused("patch.blocked", function() return ulp.trigger(p, own, {timeout = 30, blockers = "fail"}) end)

@@ -1,4 +1,4 @@
--- timeout: 120
+-- timeout: 300
 -- A tool whose own system calls are slow, as under strace, still gets through the threads of its target: what watches over a
 -- stop of the world takes its time from what it watches.
 local t = require "ulp.scenario"
@@ -25,12 +25,12 @@ local program = t.cc {kind = "program", as = "slow", libraries = {library}, code
   }]]}
 local fix = t.cc {as = "slow_13", target = library, code = "int dozen_new(void) { return 13; }", units = {dozen = "dozen_new"}}
 
-local c <close> = t.spawn {program, preload = true, timeout = 60}
+local c <close> = t.spawn {program, preload = true, timeout = 200}
 c:expect "ready\n"
 for _, step in ipairs {{"trigger", "13\n", "12\n"}, {"revert", "12\n", "13\n"}} do
   local verb, now, before = table.unpack(step)
   local tool <close> = t.spawn {
-    "strace", "-qq", "-o", "/dev/null", core.executable_path, verb, "-p", tostring(c.pid), fix, timeout = 60,
+    "strace", "-qq", "-o", "/dev/null", core.executable_path, verb, "-p", tostring(c.pid), fix, timeout = 200,
   }
   tool:expect_exit(0)
   t.unharmed(c.pid)

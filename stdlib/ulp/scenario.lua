@@ -357,6 +357,12 @@ function M.states(pid)
   return table.concat(letters)
 end
 
+--- Waits until every thread of the process is asleep: what was sent into a library is there. (Not on its way there, and not
+--- waiting for a page of it.)
+function M.asleep(pid)
+  M.wait_until(function() return M.states(pid):find "^S+$" end, "threads that all sleep")
+end
+
 --- The first thread that is stopped or traced, in words; nil if there is none.
 local function harmed(pid)
   local count = 0
