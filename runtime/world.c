@@ -47,12 +47,15 @@ static const char *const allocator[] = {"malloc", "free", "calloc", "realloc", "
   "mallinfo2", "mallopt"};
 
 /* Of the C library: what takes locks that loading a container needs as well, the loader's, the allocator's, those of
- * thread stacks and of exit handlers. */
+ * thread stacks, of exit handlers and of locales. */
 static const char *const lockers[] = {"fork", "_Fork", "vfork", "dl_iterate_phdr", "dlopen", "dlmopen", "dlclose",
   "dlsym", "dlvsym", "dladdr", "dladdr1", "dlinfo", "dlerror", "pthread_create", "pthread_exit", "pthread_join",
   "pthread_tryjoin_np", "pthread_timedjoin_np", "pthread_clockjoin_np", "pthread_detach", "pthread_cancel",
   "pthread_getattr_np", "pthread_key_create", "pthread_atfork", "__register_atfork", "__cxa_atexit",
-  "__cxa_at_quick_exit", "__cxa_thread_atexit_impl", "__cxa_finalize", "on_exit", "exit", "quick_exit"};
+  "__cxa_at_quick_exit", "__cxa_thread_atexit_impl", "__cxa_finalize", "on_exit", "exit", "quick_exit",
+  /* the locale's: a loader that refuses has its message translated */
+  "setlocale", "newlocale", "duplocale", "freelocale", "textdomain", "bindtextdomain", "bind_textdomain_codeset",
+  "dcgettext", "dcngettext", "dgettext", "dngettext", "gettext", "ngettext"};
 
 static struct pulp_range text_of(uint64_t bias) {
   struct pulp_range text[8], all = {PULP_NEVER, 0};
