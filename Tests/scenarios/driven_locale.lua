@@ -10,8 +10,8 @@ local program = t.cc {kind = "program", as = "locales", libraries = {t.path "lib
   #include <unistd.h>
   int peek(void);
   static void *turn(void *unused) {
-    for (;; usleep(2000))
-      for (int i = 0; i < 2000; i++) setlocale(LC_ALL, "C"), freelocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
+    for (;; usleep(500))
+      for (int i = 0; i < 20000; i++) setlocale(LC_ALL, "C"), freelocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
     return unused;
   }
   int main(void) {
@@ -23,7 +23,7 @@ local program = t.cc {kind = "program", as = "locales", libraries = {t.path "lib
 ]]}
 local imports = t.patch "secret_import"
 local c <close> = t.target {program, timeout = 20}
-for _ = 1, 25 do
+for _ = 1, 40 do
   local found = suse.run("--timeout", "3000", "trigger", c.pid, imports)
   t.ok(found.name == "EDLOPEN" or found.name == "EAGAIN", found.text)
 end
