@@ -25,10 +25,6 @@ local waits = {
   nanosleep = "0 0", nanosleep_rest = "0 0", clock_nanosleep = "0 0", clock_nanosleep_rest = "0 0", poll = "0 0", ppoll = "0 0",
   futex = "-1 ETIMEDOUT", futex_until = "-1 ETIMEDOUT", cond_timedwait = "-1 ETIMEDOUT", sem_timedwait = "-1 ETIMEDOUT",
 }
--- What is left of these is known, so that they end in their time.
-local exact = {
-  nanosleep_rest = true, clock_nanosleep_rest = true, futex_until = true, cond_timedwait = true, sem_timedwait = true,
-}
 local unnamed = {futex = true, futex_until = true, clock_nanosleep_rest = true}
 
 local function tell(c)
@@ -47,12 +43,10 @@ local function disturb(what, preload, borrow)
   t.spawn({"/bin/mkdir", directory}):expect_exit(0)
   local c <close> = t.target {program, tostring(milliseconds), directory, preload = preload, timeout = 40}
   local p <close> = assert(ulp.attach(c.pid))
-  local began = t.clock()
   c:ask("go", "gone.\n")
   local calls = tell(c)
   for name in pairs(waits) do borrow(p, calls[name].tid, name) end
   t.unharmed(c.pid)
-  local spent = math.ceil((t.clock() - began) * 1000)
   local deadline, over = t.clock() + 30, false
   while not over do
     t.ok(t.clock() < deadline, what .. ": all waits come to their end")
@@ -63,24 +57,22 @@ local function disturb(what, preload, borrow)
   for name, result in pairs(waits) do
     t.eq(calls[name].result, result, ("%s: %s"):format(what, name))
     t.ok(calls[name].took >= milliseconds - 5, ("%s: %s took only %d ms"):format(what, name, calls[name].took))
-    if exact[name] and spent < milliseconds then
-      t.ok(calls[name].took < 2 * milliseconds + 1000, ("%s: %s took %d ms"):format(what, name, calls[name].took))
-    end
   end
   c:ask("end", "ended.\n")
 end
 
-disturb("a called function", true, function(p, tid)
-  local result, _, carrier = p:call("usleep", {2000}, {thread = tid, timeout = 20})
-  t.eq({result, carrier}, {0, tid})
+--- Once stopped, as on a busy machine before it is borrowed, a thread goes on by restart_syscall(2). Then its code tells what it
+--- waits in, except behind syscall(3).
+local function sleep_on(p, tid, name)
+  local result, _, carrier = p:call(unnamed[name] and "getpid" or "usleep", {2000}, {thread = tid, timeout = 20})
+  t.eq({result, carrier}, {unnamed[name] and p.pid or 0, tid})
+end
+
+disturb("a called function", true, sleep_on)
+disturb("a called function, twice", true, function(...)
+  for _ = 1, 2 do sleep_on(...) end
 end)
--- Stopped once before, a thread goes on by restart_syscall(2): then its code tells what it waits in, except behind syscall(3).
-disturb("a called function, twice", true, function(p, tid, name)
-  for _ = 1, 2 do p:call(unnamed[name] and "getpid" or "usleep", {2000}, {thread = tid, timeout = 20}) end
-end)
-disturb("without the runtime", false, function(p, tid)
-  t.eq(select(3, p:call("usleep", {2000}, {thread = tid, timeout = 20})), tid)
-end)
+disturb("without the runtime", false, sleep_on)
 
 -- The same by a constructor, on the only thread there is to be borrowed.
 for _, call in ipairs {"nanosleep", "poll"} do
