@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,4 +85,19 @@ int ul_hasten(int begin) {
     ul_urgent(UL_URGENT_CHANGE, 0);
   }
   return was;
+}
+
+static int is_change(const char *word) {
+  static const char *const changes[] = {"trigger", "revert", "replace", "recover"};
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
+    if (!strcmp(word, changes[i])) return 1;
+  return 0;
+}
+
+/* Before the Swift runtime prepares itself, which takes longer than a process that has just started may run beside busy threads
+ * until all of them have had their turns. A guess by the first words: main parses the command line and knows. */
+__attribute__((constructor(101))) static void hasten_early(int count, char **words) {
+  int at = 1;
+  while (at < count && !strcmp(words[at], "--json")) at++;
+  if (at < count && is_change(words[at])) ul_hasten(1);
 }

@@ -121,6 +121,10 @@ long ul_continue_to_system_call(pid_t tid, int signal) {
 /* Detaching takes all options back. */
 long ul_detach(pid_t tid, int signal) {
   spare_restart(tid);
+  return ul_detach_at_once(tid, signal);
+}
+
+long ul_detach_at_once(pid_t tid, int signal) {
   long result = request(PTRACE_DETACH, tid, NULL, (void *)(long)signal);
   if (ul_is_seccomp_suspended(tid)) suspended.tid = 0;
   return result;
@@ -297,8 +301,14 @@ static int is_own_child(pid_t tid) {
 long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
   int raw = 0;
   *status = (struct ul_wait_status){0};
-  /* Look first, without taking it: when tracer and parent are the same program, there is only one notice of the end. */
   siginfo_t info = {0};
+  /* In a world-stop most threads stand already when their turn to be waited for comes: a stop can be taken in one call. */
+  if (block && waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
+    decode(W_STOPCODE(info.si_status), status);
+    return tid;
+  }
+  /* Look first, without taking it: when tracer and parent are the same program, there is only one notice of the end. */
+  info = (siginfo_t){0};
   if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | (block ? 0 : WNOHANG)) < 0) return -errno;
   if (info.si_pid == 0) return 0;
   if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED && is_own_child(tid)) {

@@ -35,7 +35,7 @@ extension TargetProcess {
         let limit = Deadline(afterMicroseconds: min(worldLimit, deadline.remainingMicroseconds))
         if let tid = try search.tryWorld(&session, until: limit) { return tid }
         // Its turn may be seconds away: rather another world-stop.
-        if worldStops > 0 { patience = Deadline(afterMicroseconds: min(500_000, deadline.remainingMicroseconds)) }
+        if worldStops > 0 { patience = Deadline(afterMicroseconds: min(100_000, deadline.remainingMicroseconds)) }
       }
       let candidates = search.candidates(wanted)
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.

@@ -92,10 +92,9 @@ public struct Invocation: Equatable {
   }
 
   /// To be called first: beside busy threads already loading the standard library would wait for many turns. For many
-  /// processes, and when the change is over, the standard library takes it back.
-  public func hastenIfChange() {
-    if isChange { ul_hasten(1) }
-  }
+  /// processes, and when the change is over, the standard library takes it back. By the first words of the command line it has
+  /// been guessed before `main`.
+  public func hastenIfChange() { ul_hasten(isChange ? 1 : 0) }
 
   private func with(_ last: Work, _ arguments: ArraySlice<String>) -> Invocation {
     var copy = self

@@ -131,6 +131,20 @@ public enum ThreadList {
     return stat[close + 2]
   }
 
+  /// Processor time that a thread has used, in nanoseconds, as of the last clock tick or its last turn: the first number of
+  /// /proc/PID/task/TID/schedstat. Nil when the kernel does not tell.
+  static func usage(of tid: pid_t, in pid: pid_t) -> UInt64? {
+    ProcFile.read("/proc/\(pid)/task/\(tid)/schedstat", limit: 128).flatMap { ProcFile.decimal($0[...]) }
+  }
+
+  /// Whether more threads want a processor just now than there are processors: the fourth field of /proc/loadavg.
+  static func isMachineCrowded() -> Bool {
+    guard let fields = ProcFile.read("/proc/loadavg", limit: 128)?.split(separator: 0x20), fields.count > 3,
+      let wanting = ProcFile.decimal(fields[3])
+    else { return false }
+    return wanting > UInt64(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  }
+
   /// Whether a thread has ended, or is about to with nothing left to run.
   public static func hasEnded(_ tid: pid_t, in pid: pid_t) -> Bool {
     guard let state = state(of: tid, in: pid) else { return true }

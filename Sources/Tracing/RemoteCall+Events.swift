@@ -71,7 +71,7 @@ extension TraceSession {
         look = Deadline(afterMicroseconds: patience)
         patience = min(patience * 2, 20_000)
       }
-      if heldSince != nil && heldUntil.hasPassed { resumeHeldWorld() }
+      if heldSince != nil && hasHeldEnough(for: tid) { resumeHeldWorld() }
       ul_attend_sleep(heldSince == nil ? pause : min(pause, 50))
       pause = min(pause &* 3 / 2 &+ 1, 1000)
       // The end of a leader is not reported as long as other threads live.

@@ -130,20 +130,40 @@ extension TraceSession {
   }
 
   /// The world stays as it is until a call on one of its threads is over, but no longer than once more what the stop took, or a
-  /// millisecond. So a light call has the processors for itself, where its thread would otherwise wait for a turn after each
-  /// of its own waits; one that needs what another thread has locked, or much time, gets it when the others go on. In no case
-  /// it lasts beyond `deadline`.
+  /// millisecond, unless `hasHeldEnough` puts that off. So a light call has the processors for itself, where its thread would
+  /// otherwise wait for a turn after each of its own waits; one that needs what another thread has locked, or much time, gets it
+  /// when the others go on. In no case it lasts beyond `deadline`.
   public mutating func holdWorld(since began: UInt64, until deadline: Deadline) {
     receipt?.worldResumes(memory)  // what the callee does is no difference of the stop
     heldSince = began
     let more = max(1000, (Deadline.now - began) / 1000)
     heldUntil = Deadline(afterMicroseconds: min(more, deadline.remainingMicroseconds))
+    holdLimit = deadline
+    heldUsage = nil
+  }
+
+  /// Whether the world has been held long enough for the thread in the call. Not while it only waits for a processor, which other
+  /// programs have: released, its own process's threads would come before it as well, and it would be away for seconds.
+  mutating func hasHeldEnough(for tid: pid_t) -> Bool {
+    guard heldUntil.hasPassed else { return false }
+    guard !holdLimit.hasPassed, let usage = ThreadList.usage(of: tid, in: pid), usage - min(usage, heldUsage ?? usage) < 1_000_000,
+      ThreadList.state(of: tid, in: pid) == UInt8(ascii: "R"), ThreadList.isMachineCrowded()
+    else { return true }
+    heldUsage = heldUsage ?? usage
+    heldUntil = Deadline(afterMicroseconds: 500)
+    return false
   }
 
   /// Ends `holdWorld` after the last call of a session, which is to end at once: the holder of the right stays stopped for that
   /// moment, as it would otherwise have to be stopped once more, and the carrier is let go where it was taken.
   public mutating func resumeHeldWorld(afterLastCallOn tid: pid_t, _ site: CallSite) {
-    while heldSince != nil && !heldUntil.hasPassed, (try? stop(tid, until: heldUntil)) == true {
+    while heldSince != nil && !hasHeldEnough(for: tid) {
+      do throws(CodedError) {
+        guard try stop(tid, until: heldUntil) else { break }
+      } catch {
+        if error.code == .processUnstoppable { continue }
+        break
+      }
       if let registers = registers(of: tid), !site.isInside(registers) { return resumeHeldWorld(.hold) }
       resume(tid)
     }

@@ -54,6 +54,10 @@ public struct TraceSession: ~Copyable {
   /// Since when the world is stopped for a call, and until when at most.
   var heldSince: UInt64?
   var heldUntil = Deadline(afterMicroseconds: 0)
+  /// Until when `heldUntil` may be put off for a thread that has no processor.
+  var holdLimit = Deadline(afterMicroseconds: 0)
+  /// The processor time that this thread had used when it was put off first, in nanoseconds.
+  var heldUsage: UInt64?
   var timedRestarts: [pid_t: TimedRestart] = [:]
   /// The frame of the call in progress, in the target.
   var activeFrame: UInt64 = 0
@@ -338,12 +342,15 @@ public struct TraceSession: ~Copyable {
       ul_set_registers(tracee.tid, &raw)
     }
     tracee.compare(memory)
-    detach(tracee.tid, tracee.signal)
+    let isCalling = tracee.state != .stopped || tracee.registers.systemCall != nil
+    detach(tracee.tid, tracee.signal, atOnce: !isCalling)
   }
 
   /// One that was killed while it was stopped is collected when it has ended.
-  private static func detach(_ tid: pid_t, _ signal: Int32) {
-    if ul_detach(tid, signal) < 0 { ul_attend(tid, Int32(UL_ATTEND_LET_GO)) }
+  /// `atOnce`: it is known to stand in no system call.
+  private static func detach(_ tid: pid_t, _ signal: Int32, atOnce: Bool = false) {
+    let result = atOnce ? ul_detach_at_once(tid, signal) : ul_detach(tid, signal)
+    if result < 0 { ul_attend(tid, Int32(UL_ATTEND_LET_GO)) }
   }
 
   /// Last resort, when an error ends the session: running threads are detached by the attendant at their next stop.

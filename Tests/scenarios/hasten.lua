@@ -48,6 +48,36 @@ t.refused("file.unreadable", function() return ulp.trigger(c.pid, "/nowhere.so")
 t.eq(later(), 0, "the policy after a refusal")
 t.unharmed(c.pid)
 
+-- A command that changes something is in a hurry before it looks at anything of its own, such as its command line.
+local log = t.directory() .. "/log"
+local tool <close> = t.spawn {
+  "strace", "-qq", "-e", "trace=sched_setscheduler,openat", "-o", log, core.executable_path, "trigger", timeout = 25,
+}
+tool:expect_exit(2)
+local first, looks
+for line in io.lines(log) do
+  if line:find "^sched_setscheduler%(" then first = first or looks or "nothing" end
+  if line:find('"trigger"', 1, true) then looks = "its command line" end
+end
+t.eq(looks, "its command line", "what it looks at")
+if may then t.eq(first, "nothing", "what it looks at before") end
+
+-- What only looks like one is not in a hurry for long.
+local script = t.write_file(t.directory() .. "/revert", [[
+#!/usr/bin/env ulpsh
+local deadline, policy = os.clock() + 2, nil
+repeat
+  local file <close> = assert(io.open "/proc/self/stat")
+  local count = 0
+  for field in file:read "a":match "%) (.*)":gmatch "%S+" do
+    count = count + 1
+    if count == 39 then policy = field end
+  end
+until policy == "0" or os.clock() > deadline
+print(policy)]])
+local impostor <close> = t.spawn {core.executable_path, "revert", cwd = script:match "^(.*)/", timeout = 25}
+impostor:expect("0\n", {reject = "1\n"})
+
 -- For many processes nothing of the kind.
 local children = {}
 for index = 1, 5 do children[index] = t.target {"numserv"} end

@@ -36,6 +36,8 @@ long ul_interrupt(pid_t tid);
 /* PTRACE_CONT, PTRACE_DETACH with a signal to deliver (0: none); PTRACE_LISTEN leaves a group-stop as it is. */
 long ul_continue(pid_t tid, int signal);
 long ul_detach(pid_t tid, int signal);
+/* The same for one that is known not to stand in a system call. */
+long ul_detach_at_once(pid_t tid, int signal);
 long ul_listen(pid_t tid);
 /* Runs on to the next entry into or exit from a system call; such stops have signal SIGTRAP | 0x80. */
 long ul_continue_to_system_call(pid_t tid, int signal);
