@@ -265,24 +265,28 @@ class Sweep:
     def prepare(self, name):
         if name != "recover":
             return
-        for _ in range(20):
-            self.finish(self.start(self.program(operations.OPERATIONS["apply"][2]), {"ULPSH_DIE_AT": str(self.place)}))
+        for attempt in range(20):
+            self.die_applying(self.places[attempt % len(self.places)])
             if self.output(operations.script(self.target.pid, self.containers, "print(p:runtime():state())")).split()[0] == self.leftover:
                 return
             self.set_state("000")
-        raise Lost(f"no state {self.leftover} at step {self.place}")
+        raise Lost(f"no state {self.leftover} at steps {self.places}")
+
+    def die_applying(self, place):
+        self.finish(self.start(self.program(operations.OPERATIONS["apply"][2]), {"ULPSH_DIE_AT": str(place)}))
 
     def leftovers(self):
-        """At which step of an apply a tool must die to leave each state."""
+        """At which steps of an apply a tool must die to leave each state, those in the middle first: how many steps come
+        before differs a little from one apply to the next."""
         self.before = "000"
         places = {}
         for place in self.steps(operations.OPERATIONS["apply"][2]):
             self.set_state("000")
-            self.finish(self.start(self.program(operations.OPERATIONS["apply"][2]), {"ULPSH_DIE_AT": str(place)}))
+            self.die_applying(place)
             found = self.output(operations.script(self.target.pid, self.containers, "print(p:runtime():state())")).split()[0]
             places.setdefault(found, []).append(place)
         places.pop("idle", None)
-        return {state: found[len(found) // 2] for state, found in places.items()}
+        return {state: sorted(found, key=lambda place: abs(place - found[len(found) // 2])) for state, found in places.items()}
 
     # All of it
 
@@ -302,8 +306,8 @@ class Sweep:
             return
         self.renew(threads)
         if name == "recover":
-            for state, place in self.leftovers().items():
-                self.leftover, self.place = state, place
+            for state, places in self.leftovers().items():
+                self.leftover, self.places = state, places
                 version = "010" if state in ("committed", "settling") else "000"
                 self.run_points(threads, name, how, signal_name, version, version, f"recover {state}")
         else:
