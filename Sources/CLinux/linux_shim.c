@@ -298,7 +298,11 @@ static int is_own_child(pid_t tid) {
   return group && parent && strtol(group + 7, NULL, 10) == tid && strtol(parent + 7, NULL, 10) == getpid();
 }
 
-long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
+static int is_requested_stop(const siginfo_t *info) {
+  return info->si_code == CLD_TRAPPED && info->si_status == (SIGTRAP | PTRACE_EVENT_STOP << 8);
+}
+
+static long wait_for(pid_t tid, int block, int leave_requested, struct ul_wait_status *status) {
   int raw = 0;
   *status = (struct ul_wait_status){0};
   siginfo_t info = {0};
@@ -311,6 +315,10 @@ long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
   info = (siginfo_t){0};
   if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | (block ? 0 : WNOHANG)) < 0) return -errno;
   if (info.si_pid == 0) return 0;
+  if (leave_requested && is_requested_stop(&info)) {
+    *status = (struct ul_wait_status){.kind = UL_WAIT_STOPPED, .signal = SIGTRAP, .event = UL_EVENT_STOP};
+    return tid;
+  }
   if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED && is_own_child(tid)) {
     status->kind = info.si_code == CLD_EXITED ? UL_WAIT_EXITED : UL_WAIT_KILLED;
     if (info.si_code == CLD_EXITED) status->exit_code = info.si_status;
@@ -322,6 +330,15 @@ long ul_wait(pid_t tid, int block, struct ul_wait_status *status) {
   if (result == 0) return 0;
   decode(raw, status);
   return result;
+}
+
+long ul_wait(pid_t tid, int block, struct ul_wait_status *status) { return wait_for(tid, block, 0, status); }
+
+long ul_wait_leaving_stop(pid_t tid, struct ul_wait_status *status) { return wait_for(tid, 1, 1, status); }
+
+void ul_collect_stop(pid_t tid) {
+  siginfo_t info;
+  waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | __WALL);
 }
 
 long ul_vm_write(pid_t pid, const void *local, uint64_t remote, size_t count) {

@@ -145,6 +145,13 @@ public enum ThreadList {
     return wanting > UInt64(max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   }
 
+  /// The number of the system call in which a thread is blocked; nil when it runs, or cannot be looked at (proc(5),
+  /// /proc/PID/task/TID/syscall).
+  public static func systemCall(of tid: pid_t, in pid: pid_t) -> Int? {
+    guard let text = ProcFile.read("/proc/\(pid)/task/\(tid)/syscall", limit: 256) else { return nil }
+    return ProcFile.decimal(text[...]).flatMap { Int(exactly: $0) }
+  }
+
   /// Whether a thread has ended, or is about to with nothing left to run.
   public static func hasEnded(_ tid: pid_t, in pid: pid_t) -> Bool {
     guard let state = state(of: tid, in: pid) else { return true }

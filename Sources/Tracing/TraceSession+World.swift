@@ -34,7 +34,7 @@ extension TraceSession {
   /// Stops every thread of the process, also those that are being created meanwhile.
   ///
   /// All are asked first and then waited for, so that the pause grows by the cost of a stop and not by a scheduling turn
-  /// for each thread. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
+  /// for each thread; but for those that a stop would wake with EINTR, see `lightSleepers`. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
   ///
   /// `urgently`: with real-time priority until `resumeWorld`, where that is allowed; for stops in which no script runs.
   public mutating func stopWorld(until deadline: Deadline, urgently: Bool = false) throws(CodedError) -> WorldStop {
@@ -44,7 +44,9 @@ extension TraceSession {
     var began = Deadline.now
     do {
       _ = try seizeAll()
+      let sleepers = lightSleepers()
       began = Deadline.now
+      try stopEach(of: sleepers, until: deadline)
       repeat { try stopAttended(until: deadline) } while try seizeAll()
     } catch {
       resumeWorld()
@@ -52,6 +54,28 @@ extension TraceSession {
     }
     receipt?.worldStopped(memory)
     return WorldStop(began: began, complete: Deadline.now, threadCount: tracees.count)
+  }
+
+  /// The threads in calls that say EINTR to every stop (signal(7)), until we have mended that. Should we die in between, the
+  /// program sees it: so each is stopped and mended before the next is asked. Empty where many threads run, as each of
+  /// these would have to wait for a turn.
+  private func lightSleepers() -> [Int] {
+    var sleepers: [Int] = []
+    var running = 0
+    for index in tracees.indices where tracees[index].isRunning {
+      guard let number = ThreadList.systemCall(of: tracees[index].tid, in: pid) else { running += 1; continue }
+      if ul_is_repeatable_call(number) != 0 { sleepers.append(index) }
+    }
+    return running > 4 * max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) ? [] : sleepers
+  }
+
+  /// One after the other, for 5 ms: the rest is stopped with all others.
+  private mutating func stopEach(of indexes: [Int], until deadline: Deadline) throws(CodedError) {
+    let enough = Deadline(afterMicroseconds: 5_000)
+    for index in indexes where !enough.hasPassed && tracees[index].isRunning {
+      let held = ask(index)
+      try awaitStop(index, held, until: deadline)
+    }
   }
 
   private mutating func stopAttended(until deadline: Deadline) throws(CodedError) {

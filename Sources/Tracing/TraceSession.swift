@@ -162,10 +162,12 @@ public struct TraceSession: ~Copyable {
   ) throws(CodedError) {
     let tid = tracees[index].tid
     var status = held
+    var isLeft = false
     let patience = Deadline(afterMicroseconds: 50_000)
     while true {
       if status.kind == UL_WAIT_NOTHING {
-        let result = ul_wait(tid, 1, &status)
+        let result = ul_wait_leaving_stop(tid, &status)
+        isLeft = true
         if result < 0 && -result != EINTR { return forget(index) }
         if result <= 0 {
           let state = ThreadList.state(of: tid, in: pid)
@@ -181,7 +183,8 @@ public struct TraceSession: ~Copyable {
         throw CodedError(
           .processStopped, "process \(pid) is stopped by signal \(status.signal)", data: ["pid": .integer(Int64(pid))])
       case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP:
-        return try enterStop(index)
+        defer { if isLeft { ul_collect_stop(tid) } }
+        return enterStop(index)
       case UL_WAIT_STOPPED where orAtSystemCall && status.event == UL_EVENT_SYSTEM_CALL:
         tracees[index].state = .stopped
         tracees[index].registersChanged = false
@@ -200,7 +203,7 @@ public struct TraceSession: ~Copyable {
     }
   }
 
-  private mutating func enterStop(_ index: Int) throws(CodedError) {
+  private mutating func enterStop(_ index: Int) {
     let result = ul_get_registers(tracees[index].tid, &tracees[index].registers.raw)
     if result < 0 { return collectLater(index) }
     tracees[index].state = .stopped
