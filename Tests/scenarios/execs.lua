@@ -9,9 +9,8 @@ local c <close> = t.target {"execs", timeout = 20}
 local fix = t.patch "dozens_13"
 local states, honest = {}, {done = true, already = true, ["process.exec"] = true}
 for _, code in ipairs {"process.unstoppable", "carrier.none", "patch.blocked", "process.starting"} do honest[code] = true end
--- On a busy machine the short time is over within a call, or before what a call left is seen to. (An end that is told while the
--- thread that executes takes the leader's number is too much said; it is met where the time is over at that very moment.)
-for _, code in ipairs {"call.timeout", "operation.busy", "process.gone"} do honest[code] = true end
+-- On a busy machine the short time is over within a call, or before what a call left is seen to.
+for _, code in ipairs {"call.timeout", "operation.busy"} do honest[code] = true end
 
 -- As often as it takes until one has met another program: on a busy machine the target is late to begin the next.
 local rounds, deadline = 0, t.clock() + 60

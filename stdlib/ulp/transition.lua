@@ -341,6 +341,13 @@ local function fate(p, code)
   end
 end
 
+--- A failure of a process that lives: what said that it has gone was one of its threads, in the middle of an execve most often.
+local function as_of_the_living(p, failure)
+  if not err.is(failure, "process.gone") then return failure end
+  local message = ("process %d: threads ended when they were worked with, until the time was over"):format(p.pid)
+  return err.new("process.unstoppable", message, {pid = p.pid, cause = failure.code})
+end
+
 --- Carries out one change of one process.
 ---
 --- `make_plan(p, runtime)` returns the plan, or nil when nothing is to be done; then the ids that it takes back, and what it
@@ -358,8 +365,7 @@ function M.run(p, make_plan, options)
     tries = tries + 1
     local done, result = M.with_receipts(options.receipt, pcall, attempt, p, make_plan, options, deadline, kept)
     if done then return M.insist_on_same(result) end
-    local is_late = core.clock() >= deadline
-    local what = err.is(result) and (fate(p, result.code) or is_late and result.code == "process.gone" and "gone")
+    local what = err.is(result) and fate(p, result.code)
     if what == "exec" then
       local message = ("process %d executed another program during the work, which is as it was started"):format(p.pid)
       err.raise("process.exec", message, {pid = p.pid, cause = result.code})
@@ -373,7 +379,7 @@ function M.run(p, make_plan, options)
     -- attempt recovers it. And where the process lives, a thread of it was all that ended.
     local passes = err.is(result) and (passing[result.code] or result.code == "process.gone"
       or result.code == "operation.pending" and options.recover ~= false)
-    if not passes or core.clock() >= deadline then error(result, 0) end
+    if not passes or core.clock() >= deadline then error(as_of_the_living(p, result), 0) end
     pause(tries, deadline)
   end
 end
