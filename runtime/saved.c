@@ -8,11 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "runtime.h"
-#include <fcntl.h>
-#include <sys/syscall.h>
-#ifdef __x86_64__
-#include "arch/x86_64/syscall.h"
-#endif
+#include "plain_calls.h"
 
 PULP_RARE_CODE
 
@@ -27,8 +23,6 @@ static struct {
   uint64_t searched;
 } saved;
 
-static bool failed(long result) { return result < 0 && result > -4096; }
-
 static long open_of(uint64_t process, const char *name) {
   char path[64];
   struct pulp_text text = {.data = path, .capacity = sizeof path - 1};
@@ -36,19 +30,17 @@ static long open_of(uint64_t process, const char *name) {
   pulp_text_number(&text, process, 10);
   pulp_text_string(&text, name);
   path[text.size] = 0;
-  return pulp_syscall(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+  return pulp_open(path, O_RDONLY);
 }
-
-static void close_file(long file) { pulp_syscall(SYS_close, file, 0, 0, 0, 0, 0); }
 
 /* 0: nobody, or somebody whom this pid namespace does not show. */
 static uint64_t find_tracer(uint64_t self) {
   static const char key[] = "\nTracerPid:\t";
   uint64_t tracer = 0;
   long file = open_of(self, "/status");
-  if (failed(file)) return 0;
+  if (pulp_failed(file)) return 0;
   long size = pulp_syscall(SYS_read, file, (long)saved.text, sizeof saved.text, 0, 0, 0);
-  close_file(file);
+  pulp_close(file);
   for (long at = 0; at + (long)sizeof key < size; at++) {
     if (!pulp_equal(saved.text + at, key, sizeof key - 1)) continue;
     for (at += sizeof key - 1; at < size && saved.text[at] >= '0' && saved.text[at] <= '9'; at++)
@@ -81,7 +73,7 @@ static bool search(uint64_t start, uint64_t end, const struct pulp_suse_call *ca
   while (end - start >= WORDS * 8) {
     uint64_t wanted = end - start < sizeof saved.words ? end - start : sizeof saved.words;
     long got = pulp_syscall(SYS_pread64, saved.memory, (long)saved.words, (long)wanted, (long)start, 0, 0);
-    if (failed(got) || got < WORDS * 8) return true;
+    if (pulp_failed(got) || got < WORDS * 8) return true;
     for (uint64_t at = 0; at + WORDS <= (uint64_t)got / 8; at++)
       if (are_its(saved.words + at, call, lowest) && !add(saved.words + at, ret)) return false;
     start += (uint64_t)got - (WORDS - 1) * 8;
@@ -131,9 +123,9 @@ void pulp_saved_find(const struct pulp_suse_call *call, uint64_t lowest, struct 
   uint64_t tracer = find_tracer((uint64_t)pulp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
   ret->count = 0;
   saved.searched = 0;
-  if (!tracer || failed(saved.memory = open_of(tracer, "/mem"))) return;
+  if (!tracer || pulp_failed(saved.memory = open_of(tracer, "/mem"))) return;
   long maps = open_of(tracer, "/maps");
-  if (failed(maps) || !search_mappings(maps, call, lowest, ret)) ret->count = 0;
-  if (!failed(maps)) close_file(maps);
-  close_file(saved.memory);
+  if (pulp_failed(maps) || !search_mappings(maps, call, lowest, ret)) ret->count = 0;
+  if (!pulp_failed(maps)) pulp_close(maps);
+  pulp_close(saved.memory);
 }

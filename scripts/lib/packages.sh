@@ -1,7 +1,7 @@
 # packages.sh: the Debian packages that the scripts need; sourced, not run.
 
 packages_build="gcc g++ libc6-dev pkg-config liblua5.4-dev libelf-dev libdw-dev libreadline-dev lua-argparse lua-dkjson"
-packages_test="make lua5.4 lua-check mandoc python3 strace gdb util-linux procps"
+packages_test="make lua5.4 lua-check mandoc python3 strace gdb util-linux procps btrfs-progs"
 packages_bench="make lua5.4"
 
 # Prints which of the given packages are not installed.
