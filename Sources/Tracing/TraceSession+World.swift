@@ -44,10 +44,11 @@ extension TraceSession {
     var began = Deadline.now
     do {
       _ = try seizeAll()
-      let sleepers = lightSleepers()
+      let (sleepers, isCrowded) = lightSleepers()
       began = Deadline.now
-      try stopEach(of: sleepers, until: deadline)
-      repeat { try stopAttended(until: deadline) } while try seizeAll()
+      if !isCrowded { try stopEach(of: sleepers, until: deadline) }
+      try stopAttended(last: sleepers, until: deadline)
+      while try seizeAll() { try stopAttended(until: deadline) }
     } catch {
       resumeWorld()
       throw error
@@ -56,17 +57,17 @@ extension TraceSession {
     return WorldStop(began: began, complete: Deadline.now, threadCount: tracees.count)
   }
 
-  /// The threads in calls that say EINTR to every stop (signal(7)), until we have mended that. Should we die in between, the
-  /// program sees it: so each is stopped and mended before the next is asked. Empty where many threads run, as each of
-  /// these would have to wait for a turn.
-  private func lightSleepers() -> [Int] {
+  /// The threads in calls that say EINTR to every stop (signal(7)), until we have mended that: should we die in between, the
+  /// program sees it. So each is stopped and mended before the next is asked, unless so many threads run that each would
+  /// have to wait for a turn.
+  private func lightSleepers() -> (indexes: [Int], isCrowded: Bool) {
     var sleepers: [Int] = []
     var running = 0
     for index in tracees.indices where tracees[index].isRunning {
       guard let number = ThreadList.systemCall(of: tracees[index].tid, in: pid) else { running += 1; continue }
       if ul_is_repeatable_call(number) != 0 { sleepers.append(index) }
     }
-    return running > 4 * max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) ? [] : sleepers
+    return (sleepers, running > 4 * max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   }
 
   /// One after the other, for 5 ms: the rest is stopped with all others.
@@ -78,15 +79,17 @@ extension TraceSession {
     }
   }
 
-  private mutating func stopAttended(until deadline: Deadline) throws(CodedError) {
+  /// Asks all that run, and those of `last` after the others; and waits for them in the opposite order.
+  private mutating func stopAttended(last: [Int] = [], until deadline: Deadline) throws(CodedError) {
     var asked: [(index: Int, held: ul_wait_status)] = []
     asked.reserveCapacity(tracees.count)
-    for index in tracees.indices where tracees[index].isRunning {
+    let isLast = Set(last)
+    for index in tracees.indices.filter({ !isLast.contains($0) }) + last where tracees[index].isRunning {
       let held = ask(index)
       asked.append((index, held))
     }
     var failure: CodedError?
-    for (index, held) in asked {
+    for (index, held) in asked.reversed() {
       do {
         // After one failure the others are only collected, so that all of them can be let go.
         try awaitStop(index, held, until: failure == nil ? deadline : Deadline(afterMicroseconds: 2_000))
