@@ -18,13 +18,16 @@ for way, reference in pairs {omitted = "#%mine:mine_ref", explicit = offset} do
     t.eq(wrong, "0", "numbers of another thread")
     return tonumber(old), tonumber(new)
   end
-  --- Calls from now on are all old, or all new.
+  --- Calls from now on are all old, or all new. A thread that lost its processor between a call before and counting it
+  --- counts that one later: one for each of the six threads, and no more.
   local function only(is_new)
+    local late = 0
     tally()
     t.wait_until(function()
       t.sleep(0.05)
       local old, new = tally()
-      t.eq(is_new and old or new, 0, "calls of the other version")
+      late = late + (is_new and old or new)
+      t.ok(late <= 6, ("%d calls of the other version"):format(late))
       return (is_new and new or old) > 0
     end, "calls of this version")
     c:ask("main", is_new and "main=-99\n" or "main=99\n", {reject = is_new and "main=99" or "main=-99"})
