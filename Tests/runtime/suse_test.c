@@ -4,6 +4,8 @@
 #include "tracer.h"
 #include "tap.h"
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -69,13 +71,18 @@ static uint64_t word(uint64_t address) {
 
 /* Starts a victim and stops it as SUSE's tool does, in the system call in which it waits: it may be long on its way there. */
 static bool begin(const char *program, char **environment, long waits_in) {
-  int status;
+  int status, executed[2];
+  char none;
   struct user_regs_struct registers;
+  if (pipe2(executed, O_CLOEXEC)) return false;
   if (!(victim = fork())) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     execle(program, "victim", "100000", NULL, environment);
     _exit(127);
   }
+  close(executed[1]);
+  while (read(executed[0], &none, 1) < 0 && errno == EINTR) continue; /* an execve of a tracee would send it SIGTRAP */
+  close(executed[0]);
   for (long limit = milliseconds() + PATIENCE; milliseconds() < limit; usleep(1000)) {
     if (ptrace(PTRACE_ATTACH, victim, 0, 0) || waitpid(victim, &status, __WALL) != victim || !WIFSTOPPED(status)) return false;
     if (WSTOPSIG(status) == SIGSTOP && get_registers(victim, &registers) && (long)registers.orig_rax == waits_in) {
