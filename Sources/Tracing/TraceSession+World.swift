@@ -34,7 +34,8 @@ extension TraceSession {
   /// Stops every thread of the process, also those that are being created meanwhile.
   ///
   /// All are asked first and then waited for, so that the pause grows by the cost of a stop and not by a scheduling turn
-  /// for each thread; but for those that a stop would wake with EINTR, see `lightSleepers`. When one cannot be stopped in time all others are let go at once and `process.unstoppable` is thrown.
+  /// for each thread; but for those that a stop would wake with EINTR, see `lightSleepers`. When one cannot be stopped in time
+  /// all others are let go at once and `process.unstoppable` is thrown.
   ///
   /// `urgently`: with real-time priority until `resumeWorld`, where that is allowed; for stops in which no script runs.
   public mutating func stopWorld(until deadline: Deadline, urgently: Bool = false) throws(CodedError) -> WorldStop {

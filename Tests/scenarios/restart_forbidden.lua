@@ -4,11 +4,8 @@
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
-local sources = t.here .. "/../targets/"
-local library = t.cc {kind = "library", as = "libdozens.so", source = sources .. "libraries/libdozens.c"}
-local program = t.cc {
-  kind = "program", as = "restarts", source = sources .. "programs/restarts.c", libraries = {library},
-}
+local restarts = t.shared "restarts"
+local library, program, tell = restarts.library, restarts.program, restarts.tell
 local fix = t.cc {as = "fix.so", target = library, units = {dozen = "dozen_2"}, code = "int dozen_2(void) { return 13; }"}
 
 local milliseconds = 1500
@@ -18,16 +15,6 @@ local exact = {nanosleep_rest = "0 0", clock_nanosleep_rest = "0 0", futex_until
 -- These begin again.
 local begun_again = {nanosleep = "0 0", clock_nanosleep = "0 0", poll = "0 0", futex = "-1 ETIMEDOUT"}
 local endless = {poll_forever = "1 0", futex_wait = "0 0"}
-
-local function tell(c)
-  local calls = {}
-  c:send "tell\n"
-  for line in (c:expect("(.-)told%.\n", {pattern = true})):gmatch "[^\n]+" do
-    local name, tid, state, result, took = line:match "^(%S+) (%d+) (%a+) (%S+ %S+) (%d+)$"
-    calls[name] = {tid = math.tointeger(tonumber(tid)), state = state, result = result, took = tonumber(took)}
-  end
-  return calls
-end
 
 local function until_over(c, ...)
   local groups = {...}

@@ -4,11 +4,8 @@
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
-local sources = t.here .. "/../targets/"
-local library = t.cc {kind = "library", as = "libdozens.so", source = sources .. "libraries/libdozens.c"}
-local program = t.cc {
-  kind = "program", as = "restarts", source = sources .. "programs/restarts.c", libraries = {library},
-}
+local restarts = t.shared "restarts"
+local program, tell = restarts.program, restarts.tell
 local slow = t.cc {
   as = "slow.so", target = t.path "libdozens.so.0", units = {dozen = "dozen_2"}, code = [[
     #include <poll.h>
@@ -26,16 +23,6 @@ local waits = {
   futex = "-1 ETIMEDOUT", futex_until = "-1 ETIMEDOUT", cond_timedwait = "-1 ETIMEDOUT", sem_timedwait = "-1 ETIMEDOUT",
 }
 local unnamed = {futex = true, futex_until = true, clock_nanosleep_rest = true}
-
-local function tell(c)
-  local calls = {}
-  c:send "tell\n"
-  for line in (c:expect("(.-)told%.\n", {pattern = true})):gmatch "[^\n]+" do
-    local name, tid, state, result, took = line:match "^(%S+) (%d+) (%a+) (%S+ %S+) (%d+)$"
-    calls[name] = {tid = math.tointeger(tonumber(tid)), state = state, result = result, took = tonumber(took)}
-  end
-  return calls
-end
 
 --- Has `borrow(p, tid, name)` done on the thread of every wait, and looks at what these return.
 local function disturb(what, preload, borrow)

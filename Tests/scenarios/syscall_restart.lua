@@ -4,11 +4,8 @@
 local t = require "ulp.scenario"
 local ulp = require "ulp"
 
-local sources = t.here .. "/../targets/"
-local library = t.cc {kind = "library", as = "libdozens.so", source = sources .. "libraries/libdozens.c"}
-local program = t.cc {
-  kind = "program", as = "restarts", source = sources .. "programs/restarts.c", libraries = {library},
-}
+local restarts = t.shared "restarts"
+local library, program, tell = restarts.library, restarts.program, restarts.tell
 local fix = t.cc {as = "fix.so", target = library, units = {dozen = "dozen_2"}, code = "int dozen_2(void) { return 13; }"}
 
 local milliseconds = 2000
@@ -37,17 +34,6 @@ local function start(name)
   local directory = t.directory() .. "/" .. name
   assert(os.rename(assert(ulp.core.make_temporary_directory "ulpsh-scenario-"), directory))
   return t.target {program, tostring(milliseconds), directory, timeout = 30}
-end
-
---- What each call has to say: thread, whether it is over, result with error, milliseconds.
-local function tell(c)
-  local calls = {}
-  c:send "tell\n"
-  for line in (c:expect("(.-)told%.\n", {pattern = true})):gmatch "[^\n]+" do
-    local name, tid, state, result, took = line:match "^(%S+) (%d+) (%a+) (%S+ %S+) (%d+)$"
-    calls[name] = {tid = math.tointeger(tonumber(tid)), state = state, result = result, took = tonumber(took)}
-  end
-  return calls
 end
 
 --- Waits until every call is in this state.
