@@ -43,7 +43,8 @@ extension TargetProcess {
       var longest: UInt64 = 4000
       for tid in candidates where stops[tid, default: 0] < CarrierSearch.stopLimit {
         isExhausted = false
-        guard let reason = try search.tryCarrier(&session, tid, until: patience) else { return tid }
+        let isLasting = stops[tid, default: 0] >= CarrierSearch.handlerPatience
+        guard let reason = try search.tryCarrier(&session, tid, until: patience, inHandler: isLasting) else { return tid }
         refusals[tid] = CarrierRefusal(tid: tid, reason: reason)
         // Signals come and go: soon again, and more often.
         if CarrierSearch.momentary.contains(reason) { stops[tid, default: 0] += 1 } else {
@@ -77,6 +78,9 @@ struct CarrierSearch {
   static let stopLimit = 100
   static let signalWaits = "a signal waits for it"
   static let isInHandler = "it is in a signal handler"
+  /// After so many stops in a handler a thread is taken as it is. A server whose children are forked by a handler, and never
+  /// return from it, has no other threads; what it interrupted is seen like any other frame.
+  static let handlerPatience = 10
   static let dispatches = "its system calls go to a handler of its own (PR_SET_SYSCALL_USER_DISPATCH)"
   static let momentary: Set<String> = [signalWaits, isInHandler, dispatches]
   /// How many world-stops at most serve to come by one carrier.
@@ -103,7 +107,11 @@ struct CarrierSearch {
   }
 
   /// Stops a thread and tests it. Nil: it is suitable and stays stopped. Otherwise the reason; the caller lets it go.
-  func tryCarrier(_ session: inout TraceSession, _ tid: pid_t, until deadline: Deadline) throws(CodedError) -> String? {
+  ///
+  /// `inHandler`: also one that handles a signal on its own stack.
+  func tryCarrier(
+    _ session: inout TraceSession, _ tid: pid_t, until deadline: Deadline, inHandler: Bool = false
+  ) throws(CodedError) -> String? {
     do {
       try session.seize(tid)
       guard try session.stop(tid, until: deadline) else { return "it has ended" }
@@ -118,7 +126,7 @@ struct CarrierSearch {
     if ul_has_pending_signal(tid) != 0, registers.systemCall != nil || !onlyBlockableSignals(tid) { return CarrierSearch.signalWaits }
     if dispatchesSystemCalls(tid) { return CarrierSearch.dispatches }
     if let reason = roomReason(tid, registers) { return reason }
-    if let reason = stackReason(tid, registers) { return reason }
+    if let reason = stackReason(tid, registers, inHandler: inHandler) { return reason }
     return try seccompReason(tid)
   }
 
@@ -218,11 +226,13 @@ struct CarrierSearch {
     MemoryMap(of: process.memory.thread).mapping(containing: registers.stackPointer)
   }
 
-  private func stackReason(_ tid: pid_t, _ registers: Registers) -> String? {
+  private func stackReason(_ tid: pid_t, _ registers: Registers, inHandler: Bool) -> String? {
     let trace = unwinder.unwind(tid, registers)
-    if let reason = reason(registers, trace, hazards.reason(at:)) { return reason }
+    if let reason = reason(tid, registers, trace, hazards.reason(at:)) { return reason }
     // A frame interrupted by a signal in the middle: the thread is in a handler, maybe on an alternate stack.
-    return trace.frames.dropFirst().contains(where: \.isActivation) ? CarrierSearch.isInHandler : nil
+    guard trace.frames.dropFirst().contains(where: \.isActivation) else { return nil }
+    // The kernel puts the next signal's frame on top of an alternate stack that the thread has left, over what is there.
+    return inHandler && trace.isComplete && process.isOnOwnStack(tid, registers) ? nil : CarrierSearch.isInHandler
   }
 
   /// Whether a thread is, or may be, in code that holds locks of the allocator or the loader.
@@ -232,26 +242,26 @@ struct CarrierSearch {
     var trace = unwinder.unwind(tid, registers)
     // A deep recursion, of which the words alone would say too much.
     if !trace.isComplete { trace = unwinder.unwind(tid, registers, limit: 1 << 14) }
-    return reason(registers, trace, hazards.lock(at:))
+    return reason(tid, registers, trace, hazards.lock(at:))
   }
 
-  private func reason(_ registers: Registers, _ trace: StackTrace, _ hazard: (UInt64) -> String?) -> String? {
+  private func reason(_ tid: pid_t, _ registers: Registers, _ trace: StackTrace, _ hazard: (UInt64) -> String?) -> String? {
     // Without libdw there is not even a first frame.
     if let reason = hazard(registers.programCounter) { return "it is \(reason)" }
     for frame in trace.frames {
       if let reason = hazard(frame.lookupAddress) { return "it is \(reason)" }
     }
-    return trace.isComplete ? nil : scanReason(registers, hazard)
+    return trace.isComplete ? nil : scanReason(tid, registers, hazard)
   }
 
   /// Without a complete unwind every word of the rest of the stack that could be a return address counts as one.
-  private func scanReason(_ registers: Registers, _ hazard: (UInt64) -> String?) -> String? {
-    var reason: String?
-    _ = process.memory.firstWord(from: registers.stackPointer) { word in
-      reason = hazard(word)
-      return reason != nil
+  private func scanReason(_ tid: pid_t, _ registers: Registers, _ hazard: (UInt64) -> String?) -> String? {
+    let end = process.stackEnd(tid, registers)
+    switch process.memory.scanStack(from: registers.stackPointer, to: end, where: { hazard($0) != nil }) {
+    case .word(let word): return hazard(word).map { "it may be \($0) (its stack cannot be unwound)" }
+    case .tooDeep: return "its stack cannot be unwound, and is too deep to be searched"
+    case nil: return nil
     }
-    return reason.map { "it may be \($0) (its stack cannot be unwound)" }
   }
 
   func noCarrier(_ refusals: [CarrierRefusal]) -> CodedError {
@@ -274,5 +284,11 @@ extension TargetProcess {
     else { return false }
     if tid == pid || stack.path == "[stack]" { return tid == pid && stack.path == "[stack]" }
     return stack.range.contains(registers.threadPointer) && registers.stackPointer < registers.threadPointer
+  }
+
+  /// Where the stack of a thread ends at the latest, if it is the one that the thread was started with by glibc: the thread's own
+  /// data lies above it, and other threads' stacks behind that. The kernel leaves a gap behind the main thread's.
+  public func stackEnd(_ tid: pid_t, _ registers: Registers) -> UInt64? {
+    tid != pid && isOnOwnStack(tid, registers) ? registers.threadPointer : nil
   }
 }

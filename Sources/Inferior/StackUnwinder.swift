@@ -112,21 +112,30 @@ struct UnwindModule {
   var identity: FileIdentity { FileIdentity(device: first.device, inode: first.inode) }
 }
 
+/// What is left to be said of a stack that cannot be unwound.
+public enum StackScan: Equatable, Sendable {
+  /// A word of it could be a return address of the wanted kind.
+  case word(UInt64)
+  /// It is deeper than one looks.
+  case tooDeep
+}
+
 extension ProcessMemory {
-  /// The first word from `start` on that `isWanted` says could be a return address, to the end of the stack. What lies
-  /// deeper than 8 MiB counts as wanted.
-  public func firstWord(from start: UInt64, where isWanted: (UInt64) -> Bool) -> UInt64? {
+  /// The first word from `start` on that `isWanted` says could be a return address, up to `end` or, where the stack's end is
+  /// not known, to the first page that is not there; what lies deeper than 8 MiB is not looked at. Nil: there is none.
+  public func scanStack(from start: UInt64, to end: UInt64?, where isWanted: (UInt64) -> Bool) -> StackScan? {
     var place = start & ~7
-    let end = place &+ (8 << 20)
-    while place < end {
-      let words = readPrefix(place, count: 65536)
+    let limit = place &+ (8 << 20)
+    let end = end ?? .max
+    while place < min(limit, end) {
+      let words = readPrefix(place, count: Int(min(65536, end - place)))
       for offset in stride(from: 0, to: words.count & ~7, by: 8) {
         let word = words.withUnsafeBytes { $0.load(fromByteOffset: offset, as: UInt64.self) }
-        if isWanted(word) { return word }
+        if isWanted(word) { return .word(word) }
       }
       if words.count < 65536 { return nil }
       place += 65536
     }
-    return place
+    return place < end ? .tooDeep : nil
   }
 }

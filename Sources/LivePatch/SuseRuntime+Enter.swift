@@ -237,8 +237,11 @@ extension SuseRuntime {
       return Blocker(tid: tid, reason: .inside, frame: index, address: frame.programCounter, callers: callers, function: function)
     }
     guard !trace.isComplete else { return nil }
-    let word = memory.firstWord(from: registers.stackPointer) { function(at: $0) != nil }
-    return word.map { Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers, function: function(at: $0)) }
+    switch memory.scanStack(from: registers.stackPointer, to: process.stackEnd(tid, registers), where: { function(at: $0) != nil }) {
+    case .word(let word): return Blocker(tid: tid, reason: .incomplete, frame: -1, address: word, callers: callers, function: function(at: word))
+    case .tooDeep: return Blocker(tid: tid, reason: .incomplete, frame: -1, address: 0, callers: callers)
+    case nil: return nil
+    }
   }
 
   /// Live patching on or off, by the runtime's own routine; false when it is so already.

@@ -19,6 +19,7 @@ public struct Blocker: Sendable {
   public let reason: Reason
   /// Index of the frame, 0 the innermost; -1 when only a word on the stack is known.
   public let frame: Int
+  /// Where it is inside; 0 when it is only known that its stack is too deep to be searched.
   public let address: UInt64
   public let callers: [UInt64]
   /// The function that it is inside of, when the address itself belongs to a part that the compiler put elsewhere.
@@ -135,11 +136,13 @@ struct WorldCheck {
 
   /// A thread that stands at the very entry has not begun: it will select the new version.
   private func isInside(_ frame: StackFrame, _ index: Int) -> Bool {
-    if frame.isActivation && places.contains(where: { frame.programCounter >= $0.entry && frame.programCounter <= $0.point }) {
-      return false
-    }
+    if frame.isActivation && isEntry(frame.programCounter) { return false }
     return isLeaving(frame.lookupAddress)
   }
+
+  /// A thread here has not begun, and no call returns here: a word on a stack that says so is a pointer to the function, which
+  /// the loader leaves there when it binds one, for example.
+  private func isEntry(_ pc: UInt64) -> Bool { places.contains { pc >= $0.entry && pc <= $0.point } }
 
   /// Words of a stack that cannot be unwound: each may be a return address. From its very top, because the frames that were
   /// found may not be the right ones.
@@ -150,8 +153,11 @@ struct WorldCheck {
         tid: tid, reason: .inside, frame: 0, address: registers.programCounter, callers: callers,
         function: function(leftAt: registers.programCounter))
     }
-    return runtime.memory.firstWord(from: registers.stackPointer, where: isLeaving).map {
-      Blocker(tid: tid, reason: .incomplete, frame: -1, address: $0, callers: callers, function: function(leftAt: $0))
+    let end = runtime.process.stackEnd(tid, registers)
+    switch runtime.memory.scanStack(from: registers.stackPointer, to: end, where: { isLeaving($0) && !isEntry($0) }) {
+    case .word(let word): return Blocker(tid: tid, reason: .incomplete, frame: -1, address: word, callers: callers, function: function(leftAt: word))
+    case .tooDeep: return Blocker(tid: tid, reason: .incomplete, frame: -1, address: 0, callers: callers)
+    case nil: return nil
     }
   }
 }

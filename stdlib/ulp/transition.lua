@@ -104,7 +104,10 @@ local function blocked(p, outcome, attempts)
   local names = {}
   for index, blocker in ipairs(outcome.blockers) do
     if index > 3 then break end
-    names[index] = ("thread %d in %s"):format(blocker.tid, blocker["function"] or blocker.symbol or blocker.library or "?")
+    local place = blocker["function"] or blocker.symbol or blocker.library
+    local form = not blocker.incomplete and "thread %d in %s" or place and "thread %d may be in %s (its stack cannot be unwound)"
+      or "thread %d (its stack cannot be unwound, and is too deep to be searched)"
+    names[index] = form:format(blocker.tid, place or "?")
   end
   return err.new("patch.blocked", ("process %d: %s; nothing was switched"):format(p.pid, table.concat(names, ", ")), {
     pid = p.pid, blockers = outcome.blockers, attempts = attempts,
