@@ -30,6 +30,37 @@ local home = {
   try_replace = "ulp.replace",
 }
 
+--- The file of a module, or what keeps it from being read: `require` and `package.searchpath` take one that cannot be opened,
+--- for want of descriptors or memory, for one that is not there.
+--- @param module string
+--- @return string? path, string? reason
+local function find(module)
+  for template in package.path:gmatch "[^;]+" do
+    local path = template:gsub("%?", (module:gsub("%.", "/")))
+    local file, reason, number = io.open(path)
+    if file then
+      file:close()
+      return path
+    end
+    if number ~= 2 and number ~= 20 then return nil, reason end -- ENOENT, ENOTDIR
+  end
+end
+
+table.insert(package.searchers, function(module)
+  if module:sub(1, 4) ~= "ulp." then return nil end
+  local path, reason = find(module)
+  if path then return assert(loadfile(path)), path end
+  if reason then error(("module '%s' cannot be read: %s"):format(module, reason), 0) end
+end)
+
+--- @param module string
+--- @return boolean
+local function is_there(module)
+  local path, reason = find(module)
+  if reason then error(("module '%s' cannot be read: %s"):format(module, reason), 0) end
+  return path ~= nil
+end
+
 --- Loads the module that has the member `name`; nil if there is none.
 --- @param name string
 --- @return any
@@ -38,10 +69,10 @@ local function load_member(name)
   if home[name] then
     local found, module = pcall(require, home[name])
     if found then return module[name] end
-    if package.searchpath(home[name], package.path) then error(module, 0) end
+    if is_there(home[name]) then error(module, 0) end
     return core()[name]
   end
-  if not package.searchpath("ulp." .. name, package.path) then return core()[name] end
+  if not is_there("ulp." .. name) then return core()[name] end
   local module = require("ulp." .. name)
   if type(module) == "table" and rawget(module, name) ~= nil then return module[name] end
   return module

@@ -58,7 +58,9 @@ static void serve(struct attended *entry) {
   while (entry->tid != 0 && !entry->held && (result = ul_wait(entry->tid, 0, &status)) != 0) {
     /* Not our tracee any more: an execve of another thread took its number, or it was collected elsewhere. */
     if (result < 0) status = (struct ul_wait_status){.kind = UL_WAIT_EXITED};
-    if (status.kind == UL_WAIT_STOPPED && status.event == 0) ul_spare_interruption(entry->tid, status.signal);
+    /* A stop that we asked for and could not wait for is met here: it must end no call with EINTR either. */
+    if (status.kind == UL_WAIT_STOPPED && (status.event == 0 || status.event == UL_EVENT_STOP))
+      ul_spare_interruption(entry->tid, status.signal);
     if (status.kind != UL_WAIT_STOPPED) {
       if (entry->mode == UL_ATTEND_LET_GO) forget(entry);
       else hold(entry, &status);
@@ -228,7 +230,7 @@ static void reap(pid_t tid) {
     waitpid(tid, NULL, __WALL | WNOHANG);
 }
 
-static volatile sig_atomic_t watching;
+static volatile sig_atomic_t watching; /* how many want it: the stop of one thread may lie within that of the world */
 
 static long microseconds_now(void) {
   struct timespec now;
@@ -274,7 +276,7 @@ long ul_seize_reaping(pid_t tid, const pid_t *held, int count) {
   long result = ul_seize(tid);
   reaped_count = 0;
   siginfo_t info;
-  if (result >= 0 && waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL)) return -errno;
+  if (result >= 0 && waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) && errno == ECHILD) return -ECHILD;
   return result;
 }
 
@@ -289,13 +291,14 @@ void ul_watchdog_start(unsigned microseconds) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
-  sigprocmask(SIG_BLOCK, &set, &before_watchdog);
-  watching = 1;
+  if (watching == 0) sigprocmask(SIG_BLOCK, &set, &before_watchdog);
+  watching = watching + 1;
   watch_after(microseconds < 10000 ? (long)microseconds + 1 : 10000);
 }
 
 void ul_watchdog_stop(void) {
-  watching = 0; /* before: an alarm that comes in between sets no other */
+  watching = watching - 1; /* before: an alarm that comes in between sets no other */
+  if (watching > 0) return;
   struct itimerval none = {0};
   setitimer(ITIMER_REAL, &none, NULL);
   sigprocmask(SIG_SETMASK, &before_watchdog, NULL);

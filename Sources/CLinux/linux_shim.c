@@ -313,7 +313,8 @@ static long wait_for(pid_t tid, int block, int leave_requested, struct ul_wait_s
   }
   /* Look first, without taking it: when tracer and parent are the same program, there is only one notice of the end. */
   info = (siginfo_t){0};
-  if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | (block ? 0 : WNOHANG)) < 0) return -errno;
+  if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOWAIT | __WALL | (block ? 0 : WNOHANG)) < 0)
+    return errno == EINTR && !block ? 0 : -errno; /* what says nothing of the thread must not look like its end */
   if (info.si_pid == 0) return 0;
   if (leave_requested && is_requested_stop(&info)) {
     *status = (struct ul_wait_status){.kind = UL_WAIT_STOPPED, .signal = SIGTRAP, .event = UL_EVENT_STOP};

@@ -18,6 +18,8 @@ extension FileBytes {
   /// Throws `file.changed` when somebody wrote to the file since it was opened: what was read may be of two versions.
   public func requireUnchanged() throws(CodedError) {
     guard !isUnchanged else { return }
+    var facts = stat()
+    if fstat(descriptor, &facts) < 0 { throw FileBytes.failure(path, String(cString: strerror(errno))) }
     throw CodedError(
       .fileChanged, "\(printable(path)) was changed while it was being worked on", data: ["path": .text(path)])
   }

@@ -37,7 +37,7 @@ extension TargetProcess {
         // Its turn may be seconds away: rather another world-stop.
         if worldStops > 0 { patience = Deadline(afterMicroseconds: min(100_000, deadline.remainingMicroseconds)) }
       }
-      let candidates = search.candidates(wanted)
+      let candidates = try search.candidates(wanted)
       // No candidate at all is no reason to give up: the only thread may be in vfork for a moment.
       var isExhausted = !candidates.isEmpty
       var longest: UInt64 = 4000
@@ -91,11 +91,11 @@ struct CarrierSearch {
   static let stackRoom: UInt64 = 16384
 
   /// Threads that can be stopped at all, sleeping ones first.
-  func candidates(_ wanted: pid_t?) -> [pid_t] {
+  func candidates(_ wanted: pid_t?) throws(CodedError) -> [pid_t] {
     if let wanted { return [wanted] }
     var sleeping: [pid_t] = []
     var running: [pid_t] = []
-    for tid in ThreadList.read(of: process.pid) {
+    for tid in try ThreadList.all(of: process.pid) {
       switch ThreadList.state(of: tid, in: process.pid) {
       case UInt8(ascii: "S"): sleeping.append(tid)
       case UInt8(ascii: "R"), UInt8(ascii: "t"): running.append(tid)
@@ -142,7 +142,7 @@ struct CarrierSearch {
       return nil
     } catch {
       let others = ThreadList.read(of: process.pid)
-      guard error.code == .seccompStrict, others.contains(where: { SeccompCheck(pid: process.pid, tid: $0).mode != 1 }) else { throw error }
+      guard error.code == .seccompStrict, others.contains(where: { (try? SeccompCheck(pid: process.pid, tid: $0).mode()) != 1 }) else { throw error }
       return error.message
     }
   }

@@ -1,4 +1,5 @@
 import CLinux
+import Diagnostics
 import ELF
 import Glibc
 import Tracing
@@ -39,6 +40,14 @@ public struct FileStamp: Hashable, Sendable {
     var facts = stat()
     guard stat(path, &facts) == 0 else { return nil }
     self.init(facts)
+  }
+
+  /// The same for those who take "nowhere" for an answer about the file. Fails with `file.unreadable` when it is none.
+  public static func current(_ path: String) throws(CodedError) -> FileStamp? {
+    if let stamp = FileStamp(path) { return stamp }
+    let number = errno
+    if number == ENOENT || number == ENOTDIR { return nil }
+    throw CodedError(.fileUnreadable, "cannot look at \(printable(path)): \(errnoText(number))", data: ["path": .text(path)])
   }
 
   /// Of an open file.

@@ -43,10 +43,13 @@ public struct ProcessFacts: Sendable {
   }
 
   /// Field 22 of /proc/PID/stat: start in clock ticks since boot. With the PID it names a process for good.
-  public static func startTime(of pid: pid_t) -> UInt64? {
+  /// Fails with `process.gone`, `process.permission`.
+  public static func startTime(of pid: pid_t) throws(CodedError) -> UInt64 {
+    let stat = try ProcFile.read("/proc/\(pid)/stat", of: pid, to: "look at", limit: 4096)
     // comm may contain blanks and parentheses: count fields from the last parenthesis on. State is field 3.
-    guard let stat = ProcFile.read("/proc/\(pid)/stat", limit: 4096), let close = stat.lastIndex(of: 0x29) else { return nil }
+    guard let close = stat.lastIndex(of: 0x29) else { throw .gone(pid) }
     let fields = stat[(close + 1)...].split(separator: 0x20)
-    return fields.count > 19 ? ProcFile.decimal(fields[19]) : nil
+    guard fields.count > 19, let time = ProcFile.decimal(fields[19]) else { throw .gone(pid) }
+    return time
   }
 }

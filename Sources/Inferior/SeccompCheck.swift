@@ -69,9 +69,16 @@ struct SeccompCheck {
   /// How a bare call returns should its tool die: without our runtime there is no other way.
   static let signalReturn = Call(name: "rt_sigreturn", number: 15, arguments: [0, 0, 0, 0, 0, 0])
 
-  /// 0: none, 1: strict mode, 2: filters (proc(5)).
-  var mode: UInt64 {
-    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return 0 }
+  /// 0: none, also for a thread that has ended, 1: strict mode, 2: filters (proc(5)). Fails with `process.permission` when
+  /// nobody can tell.
+  func mode() throws(CodedError) -> UInt64 {
+    let status: [UInt8]
+    do throws(CodedError) {
+      status = try ProcFile.read("/proc/\(pid)/task/\(tid)/status", of: pid, to: "look for seccomp filters of", limit: 8192)
+    } catch {
+      if error.code == .processGone { return 0 }
+      throw error
+    }
     return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) ?? 0
   }
 
@@ -84,7 +91,7 @@ struct SeccompCheck {
   private var data: KeyValuePairs<String, DiagnosticValue> { ["pid": .integer(Int64(pid)), "tid": .integer(Int64(tid))] }
 
   /// Fails with `seccomp.strict`.
-  func refuseStrict() throws(CodedError) { try refuseStrict(mode) }
+  func refuseStrict() throws(CodedError) { try refuseStrict(mode()) }
 
   private func refuseStrict(_ mode: UInt64) throws(CodedError) {
     guard mode == 1 else { return }
@@ -93,7 +100,7 @@ struct SeccompCheck {
 
   /// Fails with `seccomp.strict`, `seccomp.forbidden` (naming the calls) or `seccomp.unknown`.
   func run(_ needs: SeccompNeeds = []) throws(CodedError) {
-    let mode = self.mode
+    let mode = try mode()
     if mode == 0 { return }
     try refuseStrict(mode)
     let filters = try readFilters(data)
@@ -131,7 +138,7 @@ extension TargetProcess {
   /// Does what the policy wants done with a stopped thread's filters before it is diverted. Fails with
   /// `seccomp.permission`, and nothing is changed then.
   public func applySeccomp(_ policy: SeccompPolicy, to tid: pid_t, _ session: inout TraceSession, site: CallSite?) throws(CodedError) {
-    guard policy == .suspend, SeccompCheck(pid: pid, tid: tid).mode != 0 else { return }
+    guard policy == .suspend, try SeccompCheck(pid: pid, tid: tid).mode() != 0 else { return }
     try session.suspendSeccomp(of: tid, site)
   }
 }

@@ -35,13 +35,13 @@ public final class TargetProcess {
   public init(attachingTo pid: pid_t) throws(CodedError) {
     _ = try ProcessFacts(of: pid)
     guard pid != getpid() else { throw CodedError(.processSelf, "process \(pid) is this ulpsh itself") }
-    guard let start = ProcessFacts.startTime(of: pid) else { throw .gone(pid) }
+    let start = try ProcessFacts.startTime(of: pid)
     let descriptor = Int32(truncatingIfNeeded: ul_pidfd_open(pid))
     guard descriptor >= 0 else { throw descriptor == -ESRCH ? .noSuchProcess(pid) : .permission(pid, "watch", errno: -descriptor) }
     var complete = false
     defer { if !complete { close(descriptor) } }
     (executable, memory) = try TargetProcess.open(pid, descriptor)
-    guard ProcessFacts.startTime(of: pid) == start else { throw .gone(pid) }
+    guard try ProcessFacts.startTime(of: pid) == start else { throw .gone(pid) }
     self.pid = pid
     identity = ProcessIdentity(pid: UInt64(pid), startTime: start)
     pidDescriptor = descriptor
@@ -150,6 +150,23 @@ public final class TargetProcess {
     let map = self.map
     if let failure = map.failure { throw failure }
     return map
+  }
+
+  /// `count` bytes at an address, or nil when nothing is mapped there any more: code of a library that the program has
+  /// unloaded. Fails with `memory.unreadable` when something is, and cannot be read all the same.
+  public func readIfMapped(_ address: UInt64, count: Int) throws(CodedError) -> [UInt8]? {
+    do throws(CodedError) { return try memory.read(address, count: count) } catch {
+      guard error.code == .memoryUnreadable else { throw error }
+      memory.followThreads()
+      let now = MemoryMap(of: memory.thread)
+      if let failure = now.failure { throw failure }
+      var place = address
+      while place < address &+ UInt64(count) {
+        guard let mapping = now.mapping(containing: place), mapping.isReadable || mapping.isExecutable else { return nil }
+        place = mapping.range.upperBound
+      }
+      throw error
+    }
   }
 
   /// The objects of the link map, the program first.

@@ -195,7 +195,7 @@ final class ChangeSession {
       mailbox.owner_pid == process.identity.pid, mailbox.owner_start == process.identity.startTime
     else { return }
     let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
-    guard ThreadList.read(of: process.pid).contains(tid) else { return }
+    guard try ThreadList.all(of: process.pid).contains(tid) else { return }
     try trace.seize(tid)
     guard try trace.stop(tid, until: Deadline(afterMicroseconds: 50_000)), let registers = trace.registers(of: tid) else { return }
     let isInside = site.isInside(registers)

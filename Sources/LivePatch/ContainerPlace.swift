@@ -19,16 +19,20 @@ extension PatchPlanner {
     if options.delivery == .memory { return try memoryPlace(container) }
     if let root = options.root { return try prefixedPlace(root + container.path, container) }
     let paths = process.pathsBelowRoot(of: container.path)
-    guard let path = paths.first(where: { FileStamp(process.visiblePath($0))?.identity == container.identity }) else {
+    var found: String?
+    for path in paths where found == nil {
+      if try FileStamp.current(process.visiblePath(path))?.identity == container.identity { found = path }
+    }
+    guard let path = found else {
       let isThere = fileIdentity(process.visiblePath(container.path)) != nil
       throw invisible(container, container.path, isThere ? "that path is another file there" : "it does not exist in the process's root directory")
     }
     if let reason = process.reasonUnopenable(path) { throw invisible(container, path, reason) }
-    return ContainerPlace(path: path, file: FileStamp(process.visiblePath(path)))
+    return ContainerPlace(path: path, file: try FileStamp.current(process.visiblePath(path)))
   }
 
   private func prefixedPlace(_ path: String, _ container: Container) throws(CodedError) -> ContainerPlace {
-    let file = FileStamp(process.visiblePath(path))
+    let file = try FileStamp.current(process.visiblePath(path))
     guard file == nil || file?.identity == container.identity else { throw invisible(container, path, "that path is another file there") }
     if file != nil, let reason = process.reasonUnopenable(path) { throw invisible(container, path, reason) }
     return ContainerPlace(path: path, file: file)
@@ -48,7 +52,7 @@ extension PatchPlanner {
         .containerUndeliverable, "process \(process.pid) has no /proc in its root directory, by which its loader could open a memory file",
         data: ["pid": .integer(Int64(process.pid)), "path": .text(container.path)])
     }
-    return ContainerPlace(path: container.path, file: FileStamp(container.path))
+    return ContainerPlace(path: container.path, file: try FileStamp.current(container.path))
   }
 
   private func invisible(_ container: Container, _ path: String, _ reason: String) -> CodedError {

@@ -18,7 +18,7 @@ extension PulpRuntime {
     var attempts = 0
     while true {
       let (universe, patches) = try journal()
-      let found = lost(among: patches, at: universe)
+      let found = try lost(among: patches, at: universe)
       attempts += 1
       if found.isEmpty || attempts > 20 { return (universe, patches, found) }
       if try self.universe() == universe { return (universe, patches, found) }
@@ -27,22 +27,26 @@ extension PulpRuntime {
 
   /// Those of the patches in force whose library went away. Only patches of which no function is diverted any more: where
   /// some are, code still leads into the container, and that is damage (`check` says so), not loss.
-  public func lost(among patches: [LoadedPatch], at universe: UInt64) -> [LostPatch] {
+  ///
+  /// Fails with `memory.unreadable` and the like: what cannot be read is not lost.
+  public func lost(among patches: [LoadedPatch], at universe: UInt64) throws(CodedError) -> [LostPatch] {
     let applied = patches.filter { $0.isInForce(at: universe) && !$0.units.isEmpty }
-    return applied.compactMap { patch in
+    var found: [LostPatch] = []
+    for patch in applied {
       let isReplaced = applied.contains { $0.targetBias == patch.targetBias && $0.targetBuildID != patch.targetBuildID && $0.appliedUniverse > patch.appliedUniverse }
-      guard isReplaced || !patch.units.contains(where: { isDiverted($0.entry) }) else { return nil }
-      return LostPatch(patch: patch, reason: reason(patch))
+      let isDiverted = try isDiverted(patch)
+      if isReplaced || !isDiverted { found.append(LostPatch(patch: patch, reason: try reason(patch))) }
     }
+    return found
   }
 
-  private func reason(_ patch: LoadedPatch) -> String {
+  private func reason(_ patch: LoadedPatch) throws(CodedError) -> String {
     let name = printable(patch.libraryName)
     guard let library = try? process.libraries().first(where: { $0.bias == patch.targetBias && $0.answers(to: patch.libraryName) }) else {
       return "\(name) was unloaded"
     }
     // Staging has written into the padding, which no library comes with: it is the same mapping.
-    if let entry = patch.units.first?.entry, case .prepared(_, _, true) = form(at: entry) { return "its detours were taken away" }
+    if let entry = patch.units.first?.entry, case .prepared(_, _, true) = try form(at: entry) { return "its detours were taken away" }
     if let found = try? library.image.buildID(), found.bytes != patch.targetBuildID { return "another build of \(name) was loaded in its place" }
     return "\(name) was unloaded and loaded again"
   }
@@ -69,16 +73,17 @@ extension PulpRuntime {
 }
 
 extension LivePatchRuntime {
-  func isDiverted(_ entry: UInt64) -> Bool {
-    if case .armed = form(at: entry) { return true }
+  /// Whether calls of any of its functions are led elsewhere.
+  func isDiverted(_ patch: LoadedPatch) throws(CodedError) -> Bool {
+    for unit in patch.units {
+      if case .armed = try form(at: unit.entry) { return true }
+    }
     return false
   }
 
-  /// Nil when nothing is mapped there.
-  func form(at entry: UInt64) -> EntryForm? {
-    let count = EntryForm.before + EntryForm.after
-    let bytes = process.memory.readPrefix(entry &- UInt64(EntryForm.before), count: count)
-    return bytes.count == count ? EntryForm(bytes) : nil
+  /// Nil when nothing is mapped there. Fails with `memory.unreadable` and the like.
+  func form(at entry: UInt64) throws(CodedError) -> EntryForm? {
+    try process.readIfMapped(entry &- UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after).map { EntryForm($0) }
   }
 }
 
@@ -95,7 +100,7 @@ extension ChangeSession {
   func writeOff(where chosen: (LoadedPatch) -> Bool) throws(CodedError) -> [LostPatch] {
     process.refreshIfOld()
     let universe = try runtime.universe()
-    let found = runtime.lost(among: try runtime.loadedPatches(), at: universe).filter { chosen($0.patch) }
+    let found = try runtime.lost(among: try runtime.loadedPatches(), at: universe).filter { chosen($0.patch) }
     guard !found.isEmpty else { return [] }
     let settler = Settler(runtime, transitions: [], universe: universe)
     try changingLists { () throws(CodedError) in

@@ -246,7 +246,7 @@ public final class PatchOperation {
     // What is in a sealed memory file is what was checked, whatever becomes of its source.
     for apply in plan.applies where !(isLoaded && apply.delivery == .memory) {
       let path = apply.contents == nil ? process.visiblePath(apply.targetPath) : apply.path
-      if FileStamp(path) == apply.file, apply.contents?.file.bytes.isUnchanged ?? true { continue }
+      if try FileStamp.current(path) == apply.file, apply.contents?.file.bytes.isUnchanged ?? true { continue }
       throw CodedError(
         .containerChanged, "\(printable(apply.path)) was changed since the plan for process \(plan.pid) was made",
         data: ["pid": .integer(Int64(plan.pid)), "path": .text(apply.path)])
@@ -310,7 +310,7 @@ public final class PatchOperation {
   /// Puts back what staging wrote, where it still is: the program may have unloaded the library, and other code be there now.
   func takeBackHarmlessWrites() throws(CodedError) {
     for write in harmlessWrites.reversed() {
-      guard runtime.memory.readPrefix(write.padding, count: write.written.count) == write.written else { continue }
+      guard try process.readIfMapped(write.padding, count: write.written.count) == write.written else { continue }
       if let point = write.mergedPoint { try runtime.memory.writeText([0x90], to: point) }
       try runtime.memory.writeText(write.before, to: write.padding)
     }

@@ -132,7 +132,7 @@ private struct Recovery {
       let mailbox = try runtime.memory.load(site.mailbox, as: pulp_mailbox.self)
       let tid = pid_t(truncatingIfNeeded: mailbox.carrier)
       // A call that was left by force, or whose thread has ended, never comes back: clear what it began.
-      let hasEnded = !ThreadList.read(of: runtime.process.pid).contains(tid)
+      let hasEnded = try !ThreadList.all(of: runtime.process.pid).contains(tid)
       if hasEnded || mailbox.state == UInt32(PULP_CALL_ABANDONED.rawValue) { return try clear(operation) }
       if deadline.hasPassed {
         throw CodedError(

@@ -32,7 +32,9 @@ struct Settler {
     for (index, transition) in transitions.enumerated() { deciding[transition.entry] = index }
     for (index, transition) in transitions.enumerated() where deciding[transition.entry] == index {
       let entry = transition.entry
-      guard let bytes = try entryBytes(entry), case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
+      // Nothing is there any more when the program has unloaded the library.
+      guard let bytes = try runtime.process.readIfMapped(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after),
+        case .armed(let pointOffset, let current) = EntryForm(bytes) else { continue }
       writes.expect(bytes, at: entry)
       let wanted = target(transition)
       if wanted == entry + UInt64(pointOffset) + 2 {
@@ -42,16 +44,6 @@ struct Settler {
       }
     }
     return writes
-  }
-
-  /// Nil when nothing is there any more: the program has unloaded the library.
-  private func entryBytes(_ entry: UInt64) throws(CodedError) -> [UInt8]? {
-    do throws(CodedError) {
-      return try runtime.memory.read(entry - UInt64(EntryForm.before), count: EntryForm.before + EntryForm.after)
-    } catch {
-      if error.code == .memoryUnreadable { return nil }
-      throw error
-    }
   }
 
   /// After the entries are settled and every thread has been rewound: slots are unreachable, the list can follow.

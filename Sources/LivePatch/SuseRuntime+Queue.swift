@@ -128,7 +128,7 @@ extension SuseRuntime {
     let found = try inspectedJournal().lost.filter { chosen($0.patch) }
     for lost in found {
       for unit in lost.patch.units {
-        switch form(at: unit.entry) {
+        switch try form(at: unit.entry) {
         case .prepared, .armed: continue
         default:
           throw CodedError(

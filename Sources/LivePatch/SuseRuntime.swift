@@ -122,12 +122,17 @@ public final class SuseRuntime: LivePatchRuntime {
   public func inspectedJournal() throws(CodedError) -> (universe: UInt64, patches: [LoadedPatch], lost: [LostPatch]) {
     let patches = try appliedPatches()
     // Writes that are not made yet are no loss.
-    return (1, patches, try isPending() ? [] : patches.compactMap(lost))
+    var found: [LostPatch] = []
+    if try !isPending() {
+      for patch in patches { if let lost = try lost(patch) { found.append(lost) } }
+    }
+    return (1, patches, found)
   }
 
   /// Its list knows nothing of a library that the program unloads.
-  private func lost(_ patch: LoadedPatch) -> LostPatch? {
-    if patch.units.isEmpty || patch.units.contains(where: { isDiverted($0.entry) }) { return nil }
+  private func lost(_ patch: LoadedPatch) throws(CodedError) -> LostPatch? {
+    if patch.units.isEmpty { return nil }
+    if try isDiverted(patch) { return nil }
     let name = printable(patch.libraryName)
     let isThere = (try? process.libraries().contains { $0.answers(to: patch.libraryName) }) ?? false
     return LostPatch(patch: patch, reason: isThere ? "\(name) was unloaded and loaded again, or its detours were taken away" : "\(name) was unloaded")

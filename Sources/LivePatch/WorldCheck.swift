@@ -72,7 +72,7 @@ struct WorldCheck {
   /// none of our business. Asked only of the few threads that are where one could be in transit.
   private func isOurs(_ place: Place) throws(CodedError) -> Bool {
     let padding = place.entry - UInt64(EntryForm.padding)
-    return runtime.memory.readPrefix(padding, count: EntryForm.jumpSlot.count) == EntryForm.jumpSlot
+    return try runtime.process.readIfMapped(padding, count: EntryForm.jumpSlot.count) == EntryForm.jumpSlot
   }
 
   /// The place whose padding or entry bytes could contain the address.

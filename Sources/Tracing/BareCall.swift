@@ -133,6 +133,8 @@ struct SignalFrame {
 
 /// How a borrowed thread goes on after a bare call.
 private struct Homecoming {
+  /// Of the signal frame as the restorer finds it.
+  let stackPointer: UInt64
   let registers: Registers
   /// The same without the kernel's notes of its wait, when the callee has taken them away.
   let withoutNotes: Registers
@@ -192,7 +194,7 @@ extension TraceSession {
     defer { ul_keep_wait(0, nil, 0) }
     receipt?.calleeRuns()
     ul_continue_to_system_call(tid, 0)
-    return try meet(tid, site, Homecoming(registers: exact, withoutNotes: healed, xstate: xstate, mask: mask, isFiltered: isFiltered(tid), errno: errno), until: deadline, judge)
+    return try meet(tid, site, Homecoming(stackPointer: frame.address &+ 32, registers: exact, withoutNotes: healed, xstate: xstate, mask: mask, isFiltered: isFiltered(tid), errno: errno), until: deadline, judge)
   }
 
   /// Follows the carrier from system call to system call until it asks for rt_sigreturn.
@@ -228,7 +230,8 @@ extension TraceSession {
   }
 
   func isFiltered(_ tid: pid_t) -> Bool {
-    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return false }
+    // Where nobody can tell it goes home the way that a filter allows as well.
+    guard let status = ProcFile.read("/proc/\(pid)/task/\(tid)/status", limit: 8192) else { return true }
     return ProcFile.field("Seccomp", of: status).flatMap(ProcFile.decimal) == 2 && ul_is_seccomp_suspended(tid) == 0
   }
 
@@ -264,7 +267,7 @@ extension TraceSession {
         registers = next
         registers.withoutSystemCall(filtered: isSystemCall && home.isFiltered)
       case .abandon:
-        try putBack(tid, home)
+        try putBack(tid, site, home)
         throw CodedError(
           .callFault, "the call in thread \(tid) of process \(pid) raised signal \(status.signal)",
           data: [
@@ -316,17 +319,26 @@ extension TraceSession {
     var waited = ul_wait(tid, 1, &exit)
     while waited == -Int(EINTR) { waited = ul_wait(tid, 1, &exit) }  // Ctrl-C is for whoever called
     guard waited > 0, exit.kind == UL_WAIT_STOPPED else { throw .gone(pid) }
-    try putBack(tid, home)
+    try putBack(tid, site, home)
     return value
   }
 
-  private mutating func putBack(_ tid: pid_t, _ home: Homecoming) throws(CodedError) {
+  private mutating func putBack(_ tid: pid_t, _ site: BareCallSite, _ home: Homecoming) throws(CodedError) {
     guard let index = indexes[tid] else { return }
     tracees[index].state = .stopped
     tracees[index].signal = 0
     ul_restore_seccomp(tid)
     if let errno = home.errno { try? memory.store(errno.value, to: errno.address) }
-    home.xstate.withUnsafeBytes { _ = ul_set_xstate(tid, $0.baseAddress, $0.count) }
+    let result = home.xstate.withUnsafeBytes { ul_set_xstate(tid, $0.baseAddress, $0.count) }
+    if result < 0 && result != -Int(ESRCH) {
+      // Without memory for a copy the kernel does not take it from here (xstateregs_set): the frame has it, too.
+      var registers = home.registers
+      registers.withoutSystemCall(filtered: false)
+      registers.programCounter = site.restorer
+      registers.stackPointer = home.stackPointer
+      setRegisters(registers, of: tid)
+      return try commitRegisters(of: tid)
+    }
     // The registers last: until then the frame would put everything back.
     ul_set_signal_mask(tid, home.mask)
     setRegisters(ul_is_wait_lost(tid) == 0 ? home.registers : home.withoutNotes, of: tid)

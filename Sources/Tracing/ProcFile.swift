@@ -5,37 +5,55 @@ import Glibc
 public enum ProcFile {
   /// The contents of a file, at most `limit` bytes; nil when it cannot be opened or read (the process has gone, or no right).
   public static func read(_ path: String, limit: Int = 16 << 20) -> [UInt8]? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    return readAll(descriptor, limit: limit)
-  }
-
-  /// The same for those who must tell why not: without a descriptor to spare nothing can be read, and that says nothing about
-  /// the process. Fails with `process.gone` or `process.permission`.
-  public static func read(_ path: String, of pid: pid_t, to action: String, limit: Int) throws(CodedError) -> [UInt8] {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      let number = errno
-      throw number == ENOENT || number == ESRCH ? .gone(pid) : .permission(pid, action, errno: number)
-    }
-    defer { close(descriptor) }
-    guard let bytes = readAll(descriptor, limit: limit) else { throw .gone(pid) }
+    guard case .contents(let bytes) = look(path, limit: limit) else { return nil }
     return bytes
   }
 
+  /// The same for those who must tell why not: without a descriptor or memory to spare nothing can be read, and that says
+  /// nothing about the process. Fails with `process.gone` or `process.permission`.
+  public static func read(_ path: String, of pid: pid_t, to action: String, limit: Int) throws(CodedError) -> [UInt8] {
+    switch look(path, limit: limit) {
+    case .contents(let bytes): return bytes
+    case .absent: throw .gone(pid)
+    case .refused(let number): throw .permission(pid, action, errno: number)
+    }
+  }
+
+  /// What came of reading a file.
+  enum Look {
+    case contents([UInt8])
+    /// The process, or its thread, has gone.
+    case absent
+    /// For this error number, which says nothing about the process.
+    case refused(Int32)
+  }
+
+  static func look(_ path: String, limit: Int) -> Look {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return outcome(of: errno) }
+    defer { close(descriptor) }
+    if let bytes = readAll(descriptor, limit: limit) { return .contents(bytes) }
+    return outcome(of: errno)
+  }
+
+  private static func outcome(of number: Int32) -> Look { number == ENOENT || number == ESRCH ? .absent : .refused(number) }
+
+  /// Nil with errno set.
   static func readAll(_ descriptor: Int32, limit: Int) -> [UInt8]? {
     var bytes: [UInt8] = []
     var chunk = 4096
     while bytes.count < limit {
       var got = 0
+      var failure: Int32 = 0
       let wanted = min(chunk, limit - bytes.count)
       let part = [UInt8](unsafeUninitializedCapacity: wanted) { buffer, count in
         got = Glibc.read(descriptor, buffer.baseAddress, wanted)
+        failure = errno
         count = max(got, 0)
       }
       if got < 0 {
-        if errno == EINTR { continue }
+        if failure == EINTR { continue }
+        errno = failure
         return nil
       }
       if got == 0 { break }
@@ -81,7 +99,7 @@ public enum ThreadList {
 
   /// The same for those who must know every thread: an empty list means that the process has gone and nothing else. A
   /// world-stop that took "too many open files" for "no more threads" would leave threads running.
-  static func all(of pid: pid_t) throws(CodedError) -> [pid_t] {
+  public static func all(of pid: pid_t) throws(CodedError) -> [pid_t] {
     let descriptor = open("/proc/\(pid)/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     if descriptor < 0 && errno != ENOENT && errno != ESRCH { throw .unlistable(pid, errno: errno) }
     guard descriptor >= 0 else { return [] }
@@ -152,10 +170,15 @@ public enum ThreadList {
     return ProcFile.decimal(text[...]).flatMap { Int(exactly: $0) }
   }
 
-  /// Whether a thread has ended, or is about to with nothing left to run.
+  /// Whether a thread has ended, or is about to with nothing left to run. Not when nobody can tell.
   public static func hasEnded(_ tid: pid_t, in pid: pid_t) -> Bool {
-    guard let state = state(of: tid, in: pid) else { return true }
+    guard let state = state(of: tid, in: pid) else { return isAbsent(tid, in: pid) }
     return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
+  }
+
+  /// Whether /proc lists a thread no more.
+  public static func isAbsent(_ tid: pid_t, in pid: pid_t) -> Bool {
+    access("/proc/\(pid)/task/\(tid)", F_OK) < 0 && (errno == ENOENT || errno == ESRCH)
   }
 
   /// Whether the kernel made the thread for its own work (io_uring, vhost): it never runs the program's code, and cannot be

@@ -11,6 +11,8 @@ public final class ProcessMemory {
   /// The thread whose /proc entry and memory are used: the leader, unless it has exited and left its process to others.
   public private(set) var thread: pid_t
   private let descriptor: Int32
+  /// The error number of the last access that failed, 0 when less was there than was wanted.
+  private var refusal: Int32 = 0
 
   /// Opens /proc/TID/mem. Fails with `process.permission` or `process.not_found`.
   public init(of pid: pid_t, through thread: pid_t? = nil) throws(CodedError) {
@@ -29,10 +31,7 @@ public final class ProcessMemory {
   /// Moves to a live thread when the one that was used has ended: a leader that calls pthread_exit leaves its process to
   /// the others, and /proc shows no mappings for it any more. The open file stays good.
   public func followThreads() {
-    let isOver: (pid_t) -> Bool = { [pid] tid in
-      guard let state = ThreadList.state(of: tid, in: pid) else { return true }
-      return state == UInt8(ascii: "Z") || state == UInt8(ascii: "X")
-    }
+    let isOver: (pid_t) -> Bool = { [pid] tid in ThreadList.hasEnded(tid, in: pid) }
     guard isOver(thread), let next = ThreadList.read(of: pid).first(where: { !isOver($0) }) else { return }
     thread = next
   }
@@ -113,6 +112,7 @@ public final class ProcessMemory {
   public func poke(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
     guard !bytes.isEmpty else { return }
     let count = bytes.withUnsafeBytes { ul_vm_write(thread, $0.baseAddress, address, $0.count) }
+    refusal = count < 0 ? Int32(-count) : 0
     guard count == bytes.count else { throw unwritable(address, bytes.count) }
   }
 
@@ -132,7 +132,7 @@ public final class ProcessMemory {
   /// Writes text or read-only data. The kernel copies within a page in one go, page by page across a boundary.
   public func writeText(_ bytes: [UInt8], to address: UInt64) throws(CodedError) {
     guard !bytes.isEmpty else { return }
-    let count = bytes.withUnsafeBytes { ul_mem_write(descriptor, $0.baseAddress, address, $0.count) }
+    let count = bytes.withUnsafeBytes { put($0.baseAddress, address, $0.count) }
     guard count == bytes.count else { throw unwritable(address, bytes.count) }
   }
 
@@ -155,17 +155,24 @@ public final class ProcessMemory {
     return text
   }
 
-  /// process_vm_readv needs a live thread; the open file needs none, but is slower.
+  /// process_vm_readv(2) needs a live thread, and that neither a filter (of a container that the tool runs in) nor a security
+  /// module forbids it. The open file needs none of that, but is slower.
   private func fetch(_ local: UnsafeMutableRawPointer?, _ address: UInt64, _ count: Int) -> Int {
-    let got = ul_vm_read(thread, local, address, count)
-    guard got == -Int(ESRCH), let local else { return got }
-    return pread(descriptor, local, count, off_t(truncatingIfNeeded: address))
+    var got = ul_vm_read(thread, local, address, count)
+    if got < 0 && got != -Int(EFAULT), let local {
+      got = pread(descriptor, local, count, off_t(truncatingIfNeeded: address))
+      if got < 0 { got = -Int(errno) }
+    }
+    refusal = got < 0 ? Int32(-got) : 0
+    return got
   }
 
   /// Through the open file, which stays with the address space it was opened on: between two writes the process may execute
   /// another program, which can have anything at the same address.
   private func put(_ local: UnsafeRawPointer?, _ address: UInt64, _ count: Int) -> Int {
-    ul_mem_write(descriptor, local, address, count)
+    let written = ul_mem_write(descriptor, local, address, count)
+    refusal = written < 0 ? Int32(-written) : 0
+    return written
   }
 
   /// Whether the process has executed another program since this was opened, or has ended.
@@ -180,17 +187,17 @@ public final class ProcessMemory {
     return isOver && readlink("/proc/\(pid)/exe", &byte, 1) > 0
   }
 
-  private func unreadable(_ address: UInt64, _ count: Int) -> CodedError {
-    if isReplaced { return .replaced(pid) }
-    return ended ? .gone(pid) : CodedError(
-      .memoryUnreadable, "cannot read \(count) bytes at \(hex(address)) of process \(pid)",
-      data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
-  }
+  private func unreadable(_ address: UInt64, _ count: Int) -> CodedError { inaccessible(.memoryUnreadable, "read", address, count) }
 
-  private func unwritable(_ address: UInt64, _ count: Int) -> CodedError {
+  private func unwritable(_ address: UInt64, _ count: Int) -> CodedError { inaccessible(.memoryUnwritable, "write", address, count) }
+
+  private func inaccessible(_ code: ErrorCode, _ verb: String, _ address: UInt64, _ count: Int) -> CodedError {
+    // These say no more than that it is so.
+    let reason = [0, EFAULT, EIO].contains(refusal) ? "" : ": " + errnoText(refusal)
+    let hint = CodedError.hint(forLackOf: refusal)
     if isReplaced { return .replaced(pid) }
     return ended ? .gone(pid) : CodedError(
-      .memoryUnwritable, "cannot write \(count) bytes at \(hex(address)) of process \(pid)",
+      code, "cannot \(verb) \(count) bytes at \(hex(address)) of process \(pid)\(reason)", hint: hint,
       data: ["pid": .integer(Int64(pid)), "address": .integer(Int64(bitPattern: address)), "count": .integer(Int64(count))])
   }
 

@@ -210,7 +210,8 @@ extension TraceSession {
   func lost(_ tid: pid_t) -> CodedError {
     let grace = Deadline(afterMicroseconds: 20_000)
     while !grace.hasPassed {
-      guard let state = ThreadList.state(of: pid, in: pid), state != UInt8(ascii: "X") else { return .gone(pid) }
+      let state = ThreadList.state(of: pid, in: pid)
+      if state == UInt8(ascii: "X") || state == nil && ThreadList.isAbsent(pid, in: pid) { return .gone(pid) }
       if state == UInt8(ascii: "Z") && ThreadList.read(of: pid).allSatisfy({ ThreadList.hasEnded($0, in: pid) }) { return .gone(pid) }
       ul_attend_sleep(1000)
     }

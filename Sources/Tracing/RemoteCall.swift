@@ -192,7 +192,9 @@ extension TraceSession {
       size = ul_get_xstate(tid, buffer.baseAddress, buffer.count)
       count = max(size, 0)
     }
-    guard size > 576 else { throw .gone(pid) }
+    guard size > 576 else {
+      throw size < 0 && size != -Int(ESRCH) ? .permission(pid, "save the registers of a thread of", errno: Int32(-size)) : .gone(pid)
+    }
     return state
   }
 

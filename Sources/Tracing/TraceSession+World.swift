@@ -22,7 +22,7 @@ extension TraceSession {
         isNews = true
       } catch {
         let state = ThreadList.state(of: tid, in: pid)
-        if state == nil || state == UInt8(ascii: "X") { isNews = true; continue }
+        if state == UInt8(ascii: "X") || state == nil && ThreadList.isAbsent(tid, in: pid) { isNews = true; continue }
         // A leader that called pthread_exit stays as a zombie.
         if state == UInt8(ascii: "Z") || ThreadList.isKernelWorker(tid, in: pid) { continue }
         throw error
@@ -149,7 +149,7 @@ extension TraceSession {
         index += 1
       } else if tracee.isRunning {
         // After a failure: not yet asked, or could not be stopped. What is attended stays ours for the next attempt.
-        if tracee.state == .seized { TraceSession.letGo([tracee], memory); remove(index) } else { index += 1 }
+        if tracee.state == .seized { release(tracee.tid, until: Deadline(afterMicroseconds: 50_000)) } else { index += 1 }
       } else {
         TraceSession.detach(tracee, memory)
         remove(index)

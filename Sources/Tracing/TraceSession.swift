@@ -183,8 +183,13 @@ public struct TraceSession: ~Copyable {
         throw CodedError(
           .processStopped, "process \(pid) is stopped by signal \(status.signal)", data: ["pid": .integer(Int64(pid))])
       case UL_WAIT_STOPPED where status.event == UL_EVENT_STOP:
-        defer { if isLeft { ul_collect_stop(tid) } }
-        return enterStop(index)
+        let result = enterStop(index)
+        if isLeft { ul_collect_stop(tid) }
+        if result == -Int(ESRCH) { return collectLater(index) }
+        if result >= 0 { return }
+        // Whose registers cannot be read must not count as one that has ended: it would run while the world stands.
+        ul_continue(tid, 0)
+        throw giveUp(index)
       case UL_WAIT_STOPPED where orAtSystemCall && status.event == UL_EVENT_SYSTEM_CALL:
         tracees[index].state = .stopped
         tracees[index].registersChanged = false
@@ -203,9 +208,10 @@ public struct TraceSession: ~Copyable {
     }
   }
 
-  private mutating func enterStop(_ index: Int) {
+  /// Returns what PTRACE_GETREGS says.
+  private mutating func enterStop(_ index: Int) -> Int {
     let result = ul_get_registers(tracees[index].tid, &tracees[index].registers.raw)
-    if result < 0 { return collectLater(index) }
+    if result < 0 { return result }
     tracees[index].state = .stopped
     tracees[index].signal = 0
     tracees[index].registersChanged = false
@@ -215,6 +221,7 @@ public struct TraceSession: ~Copyable {
       tracees[index].receipt = receipt
     }
     repeatInterruptedCall(index)
+    return result
   }
 
   private mutating func forget(_ index: Int) { tracees[index].state = .gone }

@@ -17,13 +17,18 @@ extension CodedError {
 
   public static func permission(_ pid: pid_t, _ action: String, errno number: Int32) -> CodedError {
     CodedError(
-      .processPermission, "cannot \(action) process \(pid): \(errnoText(number))", hint: descriptorHint(number),
+      .processPermission, "cannot \(action) process \(pid): \(errnoText(number))", hint: hint(forLackOf: number),
       data: ["pid": .integer(Int64(pid)), "errno": .integer(Int64(number))])
   }
 
   /// What helps when it is not a right that is missing (open(2)).
-  private static func descriptorHint(_ number: Int32) -> String? {
-    number == EMFILE ? "close handles, or raise the limit of open files (`ulimit -n`)" : nil
+  static func hint(forLackOf number: Int32) -> String? {
+    switch number {
+    case EMFILE: "close handles, or raise the limit of open files (`ulimit -n`)"
+    case ENFILE: "the whole machine has run out of open files: look at /proc/sys/fs/file-nr"
+    case ENOMEM, EAGAIN: "the kernel has no memory to spare for it: look at /proc/meminfo, and try again"
+    default: nil
+    }
   }
 
   static func unlistable(_ pid: pid_t, errno number: Int32) -> CodedError { .permission(pid, "list the threads of", errno: number) }

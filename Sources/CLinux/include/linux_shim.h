@@ -123,8 +123,8 @@ void ul_watch_wait(pid_t tid);
 /* Whether a call that answers EINTR to a stop has no effect when it does, so that it may be issued again. Never close(2) and its
  * like. */
 int ul_is_repeatable_call(long number);
-/* For a thread that is stopped with `signal`, and only then: when it is one that the program ignores, it has come to the thread
- * only because that is traced, and must not end its call with EINTR. The kernel decides: where a handler runs, there is one. The
+/* For a thread that is stopped with `signal`, or because we asked (SIGTRAP), and only then: when the signal is one that the
+ * program ignores, it has come to the thread only because that is traced, and must not end its call with EINTR. The kernel decides: where a handler runs, there is one. The
  * signals that stop a process end such calls without us as well. */
 void ul_spare_interruption(pid_t tid, int signal);
 long ul_poke(pid_t tid, uint64_t address, uint64_t word);
