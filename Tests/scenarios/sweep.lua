@@ -1,6 +1,6 @@
 -- timeout: 200
--- A sample of the kill sweep: the tool dies at system calls and at random moments, or the target does; the judge is not
--- ulpsh.
+-- A sample of the kill sweep: the tool dies at system calls and at random moments, or the target does, or calls fail; the judge
+-- is not ulpsh.
 local t = require "ulp.scenario"
 local core = require "ulp.core"
 
@@ -19,4 +19,5 @@ end
 
 run("--threads", "1", "--how", "call", "--how", "target", "--signal", "SIGKILL", "--signal", "SIGSEGV", "--operation", "set",
   "--sample", "3")
+run("--threads", "8", "--how", "error", "--operation", "revert", "--operation", "set", "--sample", "8")
 run("--threads", "8", "--how", "random", "--random", "10", "--signal", "SIGKILL", "--operation", "apply")

@@ -13,19 +13,25 @@ import sys
 import tempfile
 import time
 
+import errors
 import operations
 from target import Lost, Target
 
 OPERATION_AFTER = {name: operation[1] for name, operation in operations.OPERATIONS.items()}
-COLUMNS = ["of", "points", "hit", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left", "again"]
+COLUMNS = ["of", "points", "hit", "said", "dead", "stopped", "traced", "wrong", "half", "signals", "EINTR", "recovery", "left", "again"]
 # Refusals that only say that the target got no processor in five seconds, or has not yet come back from a dead tool's call.
 PASSING = ("[carrier.none]", "[process.unstoppable]", "[operation.busy]", "[call.busy]", "[call.timeout]")
-BAD = ["dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
+BAD = ["said", "dead", "stopped", "traced", "wrong", "half", "signals", "recovery", "left"]
 
 
 def statement(name):
     """What the tool that is to be killed runs: an operation is an expression."""
     return f"local result = {operations.OPERATIONS[name][2]}"
+
+
+def told(name):
+    """The same, and it says what came of it."""
+    return f"print(({operations.OPERATIONS[name][2]}).state)"
 
 
 class Sweep:
@@ -79,7 +85,8 @@ class Sweep:
     # Points
 
     def calls(self, body):
-        """The system calls of one run from the first that concerns the target on: (name, how often it came until then)."""
+        """The system calls of one run from the first that concerns the target on: (name, how often it came until then, the
+        line)."""
         log = f"{self.directory}/strace"
         self.finish(self.start(["strace", "-o", log, *self.program(body)]))
         points, counts, begun = [], collections.Counter(), False
@@ -91,7 +98,7 @@ class Sweep:
                 counts[found[1]] += 1
                 begun = begun or f"/proc/{self.target.pid}" in line
                 if begun and found[1] != "exit_group":
-                    points.append((found[1], counts[found[1]]))
+                    points.append((found[1], counts[found[1]], line))
         return points
 
     def steps(self, body, name=None):
@@ -212,6 +219,36 @@ class Sweep:
         del said
         return status != 0
 
+    def fail_at(self, row, name, point, before, after):
+        """Runs the operation with a system call that fails. Whether one did, and what is wrong with what the tool says."""
+        log = f"{self.directory}/injected"
+        inject = errors.injection(point)
+        status, said = self.finish(self.start(["strace", "-o", log, "-e", "trace=" + point[0], "-e", inject, *self.program(told(name))]))
+        hit = errors.injected(log, point)
+        if hit is False:
+            self.renew(self.target.threads)
+            self.set_state(before or "000")
+            return False, []
+        wrong = errors.verdict(point, status, said)
+        if not wrong and point[2] != "write":
+            wrong = self.compare(name, status, said.split()[-1:], before, after)
+        row["said"] += bool(wrong)
+        return bool(hit), wrong
+
+    def compare(self, name, status, state, before, after):
+        """Whether the target is as the result says."""
+        version = self.target.now()
+        if state == ["failed"]:
+            status = 1
+        if status == 0 and state not in (["done"], ["already"]):
+            return [f"succeeds with {state}"]
+        if status == 0 and version != after:
+            return [f"says {state[0]} and serves {version}"]
+        # The steps of `unload` are told one by one, and what it raises may come after the switch.
+        if status != 0 and version != before and name != "unload":
+            return [f"says that it failed and serves {version}"]
+        return []
+
     def kill_target(self, command, point):
         """Stops the tool at a system call, kills the target, and lets the tool go on: it must end with an answer."""
         inject = f"inject={point[0]}:signal=SIGSTOP:when={point[1]}"
@@ -243,13 +280,21 @@ class Sweep:
             self.prepare(name)
             if how != "target" and self.random.random() < 0.5:
                 self.target.send_signals(5)
-            hit = self.kill_at(how, signal_name, statement(name), point)
+            if how == "error":
+                hit, wrong = self.fail_at(row, name, point, before, after)
+            else:
+                hit, wrong = self.kill_at(how, signal_name, statement(name), point), []
             row["hit"] += hit
             if how == "target":
                 self.renew(threads)
                 self.set_state(before)
                 return hit
-            wrong = self.look(row, where, before, after)
+            spared = row["EINTR"]
+            wrong += self.look(row, where, before, after)
+            # Only a tool that is killed may leave one, and one that cannot read the registers to be mended.
+            if how == "error" and row["EINTR"] != spared and point[2] != "PTRACE_GETREGS":
+                row["said"] += 1
+                wrong.append("a call saw an EINTR")
             wrong += self.afterwards(row, name, before, after)
         except (Lost, OSError) as error:
             row["recovery" if self.target.child.poll() is None else "dead"] += 1
@@ -294,7 +339,7 @@ class Sweep:
         for threads in self.options.threads:
             for name in self.options.operation:
                 for how in self.options.how:
-                    signals = self.options.signal if how in ("call", "random") else ["SIGKILL"]
+                    signals = self.options.signal if how in ("call", "random") else ["-" if how == "error" else "SIGKILL"]
                     for signal_name in signals:
                         self.run_one(threads, name, how, signal_name)
         self.target.close()
@@ -389,7 +434,9 @@ class Sweep:
     def points(self, how, name, body):
         self.prepare(name)
         if how in ("call", "target"):
-            points = self.calls(body)
+            points = [call[:2] for call in self.calls(body)]
+        elif how == "error":
+            points = errors.points(self.random, self.calls(told(name)))
         elif how == "step":
             points = self.steps(body, name)
         self.set_state(self.before or "000")
@@ -414,7 +461,7 @@ def main():
     parser.add_argument("--targets", required=True)
     parser.add_argument("--operation", action="append", choices=list(operations.OPERATIONS))
     parser.add_argument("--threads", action="append", type=int)
-    parser.add_argument("--how", action="append", choices=["call", "step", "target", "random"])
+    parser.add_argument("--how", action="append", choices=["call", "step", "target", "error", "random"])
     parser.add_argument("--signal", action="append")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--random", type=int, default=10000)
@@ -422,7 +469,7 @@ def main():
     options = parser.parse_args()
     options.operation = options.operation or list(operations.OPERATIONS)
     options.threads = options.threads or [1, 8, 64]
-    options.how = options.how or ["call", "step", "target"]
+    options.how = options.how or ["call", "step", "target", "error"]
     options.signal = options.signal or ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGSEGV"]
     options.seed = options.seed if options.seed is not None else int(time.time())
     print(f"seed {options.seed}", flush=True)
