@@ -8,6 +8,11 @@ struct CarrierHazards {
   /// Half-open address ranges with a word for the operator, ascending.
   let ranges: [(range: Range<UInt64>, reason: String)]
 
+  /// How the word for a sanitizer's runtime begins: where nothing is known of its inside, as with any other allocator.
+  private static let sanitizer = "in the sanitizer "
+  /// What a library exports that is one.
+  private static let sanitizerMarks = ["__asan_init", "__tsan_init", "__lsan_init"]
+
   /// What glibc's allocator exports. In libc the allocator is one object file of a large text: everything between the
   /// exported functions around these belongs to it, the static `_int_malloc` and its like included.
   static let allocator = [
@@ -29,9 +34,9 @@ struct CarrierHazards {
   /// Where threads wait in a sanitizer's runtime, which stands in for half of the C library beside its allocator: a frame in
   /// one of these says nothing about locks. What is called from there and allocates has a frame of its own.
   static let sanitizerWaits = [
-    "read", "pread", "pread64", "readv", "recv", "recvfrom", "recvmsg", "accept", "accept4", "poll", "ppoll", "epoll_wait",
-    "epoll_pwait", "nanosleep", "clock_nanosleep", "sleep", "usleep", "sigwait", "sigwaitinfo", "sigtimedwait", "sem_wait",
-    "wait", "waitpid", "wait4", "scanf", "vscanf", "fscanf", "vfscanf", "__isoc99_scanf", "__isoc99_vscanf", "__isoc99_fscanf",
+    "read", "pread", "pread64", "readv", "recv", "recvfrom", "recvmsg", "recvmmsg", "accept", "accept4", "write", "writev", "send",
+    "sendto", "sendmsg", "connect", "poll", "ppoll", "epoll_wait", "epoll_pwait", "nanosleep", "clock_nanosleep", "sleep", "usleep",
+    "pause", "sigsuspend", "sigwait", "sigwaitinfo", "sigtimedwait", "sem_wait", "sem_timedwait", "wait", "waitpid", "wait3", "wait4", "scanf", "vscanf", "fscanf", "vfscanf", "__isoc99_scanf", "__isoc99_vscanf", "__isoc99_fscanf",
     "__isoc99_vfscanf", "fgets", "fread", "getline", "getdelim", "pthread_cond_wait", "pthread_cond_timedwait",
   ]
 
@@ -65,13 +70,15 @@ struct CarrierHazards {
     guard let symbols = try? library.image.symbols(), let malloc = symbols.symbol(named: "malloc"), malloc.isDefined else { return [] }
     if library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") { return libcRanges(symbols) }
     // A replacement allocator: nothing is known of its inside.
+    guard sanitizerMarks.contains(where: { symbols.symbol(named: $0)?.isDefined == true }) else {
+      return text.map { ($0, "in the allocator of \(library.name)") }
+    }
     let waits = waits(symbols)
-    return text.flatMap { subtract(waits, from: $0) }.map { ($0, "in the allocator of \(library.name)") }
+    return text.flatMap { subtract(waits, from: $0) }.map { ($0, "\(sanitizer)\(library.name)") }
   }
 
-  /// The ranges of `sanitizerWaits`, ascending; none in an allocator that is nothing but that.
+  /// The ranges of `sanitizerWaits`, ascending.
   private static func waits(_ symbols: SymbolTable) -> [Range<UInt64>] {
-    guard symbols.symbol(named: "__asan_init")?.isDefined == true else { return [] }
     var found: [Range<UInt64>] = []
     for name in sanitizerWaits {
       guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.isCode else { continue }
@@ -118,6 +125,9 @@ struct CarrierHazards {
     }
     return ranges
   }
+
+  /// Whether this is in the runtime of a sanitizer, in which every thread but the first one begins.
+  static func isSanitizer(_ reason: String) -> Bool { reason.hasPrefix(sanitizer) }
 
   func reason(at address: UInt64) -> String? {
     for (range, reason) in ranges where range.contains(address) { return reason }

@@ -248,8 +248,12 @@ struct CarrierSearch {
   private func reason(_ tid: pid_t, _ registers: Registers, _ trace: StackTrace, _ hazard: (UInt64) -> String?) -> String? {
     // Without libdw there is not even a first frame.
     if let reason = hazard(registers.programCounter) { return "it is \(reason)" }
-    for frame in trace.frames {
-      if let reason = hazard(frame.lookupAddress) { return "it is \(reason)" }
+    // The C library's two frames and, inside of them, the function that a thread begins with.
+    let start = trace.isComplete && tid != process.pid ? trace.frames.count - 3 : -1
+    for (index, frame) in trace.frames.enumerated() {
+      guard let reason = hazard(frame.lookupAddress) else { continue }
+      if index > 0 && index == start && CarrierHazards.isSanitizer(reason) { continue }
+      return "it is \(reason)"
     }
     return trace.isComplete ? nil : scanReason(tid, registers, hazard)
   }
