@@ -43,7 +43,7 @@ final class CalleeWatch {
   init(
     _ process: TargetProcess, _ tid: pid_t, limitsCarrier: Bool, site: CallSite, home: Range<UInt64>?, leaving: Range<UInt64>?,
     isGuarded: Bool = true
-  ) {
+  ) throws(CodedError) {
     self.process = process
     self.tid = tid
     self.limitsCarrier = limitsCarrier
@@ -51,13 +51,13 @@ final class CalleeWatch {
     self.home = home
     let staying = ((try? process.libraries()) ?? []).filter { leaving?.contains($0.image.extent.lowerBound) != true }
     before = Set(staying.map(\.bias))
-    threads = isGuarded ? Set(ThreadList.read(of: process.pid)) : []
+    threads = isGuarded ? Set(try ThreadList.all(of: process.pid)) : []
   }
 
   /// Of a call without our runtime, which runs on the carrier's own stack.
-  convenience init(bareCallIn process: TargetProcess, _ tid: pid_t) {
+  convenience init(bareCallIn process: TargetProcess, _ tid: pid_t) throws(CodedError) {
     let nowhere = CallSite(entry: 0, abandon: 0, text: 0..<0, stack: 0..<0, mailbox: 0)
-    self.init(process, tid, limitsCarrier: false, site: nowhere, home: nil, leaving: nil)
+    try self.init(process, tid, limitsCarrier: false, site: nowhere, home: nil, leaving: nil)
   }
 
   func judge(_ event: CallEvent) -> CallVerdict {

@@ -155,7 +155,7 @@ final class ChangeSession {
     case .loading(let guarded, _): isGuarded = guarded
     case .unloading(let container): (isGuarded, leaving) = (true, container)
     }
-    let watch = CalleeWatch(process, tid, limitsCarrier: limitsCarrier, site: site, home: home, leaving: leaving, isGuarded: isGuarded)
+    let watch = try CalleeWatch(process, tid, limitsCarrier: limitsCarrier, site: site, home: home, leaving: leaving, isGuarded: isGuarded)
     try process.applySeccomp(seccomp, to: tid, &trace, site: site)
     try trace.beginCall(
       on: tid, site, function: function, arguments: arguments, sequence: sequence, owner: process.identity, guarded: isGuarded,

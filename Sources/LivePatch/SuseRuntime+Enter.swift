@@ -73,8 +73,9 @@ extension SuseRuntime {
       let before = try memory.load(self["__ulp_state"] + 8, as: UInt64.self)
       let stateBefore = try errorState()
       try process.applySeccomp(options.seccomp, to: caller.carrier, &trace, site: nil)
-      let known = changes ? Set(((try? process.libraries()) ?? []).map(\.bias)) : []
-      let watch = changes ? CalleeWatch(bareCallIn: process, caller.carrier) : nil
+      // What is not known to have been there before is unloaded after a failure.
+      let known = changes ? Set(try process.libraries().map(\.bias)) : []
+      let watch = changes ? try CalleeWatch(bareCallIn: process, caller.carrier) : nil
       let value: UInt64
       do throws(CodedError) {
         value = try call(callee, input, &trace, caller, changes: changes, judge: watch.map { watch in { watch.judge($0) } })

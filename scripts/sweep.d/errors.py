@@ -4,8 +4,9 @@ Only errors that a kernel really gives there. Left out is what cannot fail, and 
 
   * waits that do not wait (WNOHANG), signal masks and handlers, timers that exist, descriptors that are closed: nothing but
     EINVAL and EFAULT, of a caller that is wrong itself;
-  * PTRACE_CONT, PTRACE_SYSCALL, PTRACE_LISTEN, PTRACE_DETACH, PTRACE_SETREGS and what else only looks at a stopped tracee: they
-    fail with ESRCH when it was killed, and then there is nothing to be done for it; the kill sweep has that (`--how target`);
+  * PTRACE_CONT, PTRACE_SYSCALL, PTRACE_LISTEN, PTRACE_DETACH, PTRACE_SETOPTIONS, PTRACE_SETREGS and what else only looks at a
+    stopped tracee: they fail with ESRCH when it was killed, and then there is nothing to be done for it; the kill sweep has
+    that (`--how target`);
   * brk and mmap both for good: the Swift runtime ends a program that gets no memory, which is what the kill sweep is about.
 """
 
@@ -58,7 +59,6 @@ ERRORS = {
     "PTRACE_GET_RSEQ_CONFIGURATION": ["EIO"],
     "PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG": ["EIO"],
     "PTRACE_SECCOMP_GET_FILTER": ["EACCES", "ENOENT", "EINVAL"],
-    "PTRACE_SETOPTIONS": ["EPERM", "EINVAL"],
 }
 
 # Where one refusal is seldom the last: descriptors, memory, rights, a full disk.
@@ -106,8 +106,8 @@ def injected(log, point):
     return kinds <= set(ERRORS)
 
 
-# A failure is told by a stable code, or by the words for an error number.
-TOLD = re.compile(r"\[[a-z_]+\.[a-z_]+\]|\[usage\]")
+# A failure is told by a stable code, by the words for an error number, or by Lua's for a module that is not there.
+TOLD = re.compile(r"\[[a-z_]+\.[a-z_]+\]|\[usage\]|module '\S+' not found")
 CRASH = re.compile(r"Fatal error|Swift runtime|Program crashed|attempt to |nil value|\.swift:\d|\(null\)")
 
 

@@ -65,8 +65,11 @@ class Sweep:
         try:
             said = child.communicate(timeout=seconds)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
+            # Under strace the tool is a child of that, and gdb cannot have it.
             where = subprocess.run(
-                f"gdb -p {child.pid} -batch -ex bt 2>/dev/null; cat /proc/{child.pid}/syscall /proc/{self.target.pid}/status",
+                f"gdb -p {child.pid} -batch -ex bt 2>/dev/null;"
+                f"for pid in {child.pid} $(cat /proc/{child.pid}/task/{child.pid}/children); do"
+                f" grep -h State /proc/$pid/status; cat /proc/$pid/wchan /proc/$pid/syscall; done; grep State /proc/{self.target.pid}/task/*/status",
                 shell=True, check=False, stdout=subprocess.PIPE).stdout.decode(errors="replace")
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
