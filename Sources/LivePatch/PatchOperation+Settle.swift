@@ -25,12 +25,14 @@ public struct UnloadOutcome: Sendable {
 
 extension PatchOperation {
   /// Replaces the stubs by direct jumps, disarms functions that are back at their original, frees the slots and brings the
-  /// patch list up to date. One more short world-stop; nothing that calls reach changes. After a revert it also finds out
-  /// which containers nobody is in any more. Ends the session unless something is left to unload.
+  /// patch list up to date. One more short world-stop, unless the switch's served for this, too; nothing that calls reach
+  /// changes. After a revert it also finds out which containers nobody is in any more. Ends the session unless something is
+  /// left to unload.
   ///
   /// The stop keeps the `maxPause` of the switch: fails with `switch.max_pause`, the change being in force, and may be
-  /// called again.
+  /// called again. Nothing is left to do for an operation that is settled.
   public func settle() throws(CodedError) {
+    if phase == .settled { return }
     let session = try openSession(.switched)
     let settler = Settler(runtime, transitions: transitions, universe: universe)
     try confirm(PULP_OP_ARMING, PULP_OP_SETTLING)
@@ -49,16 +51,41 @@ extension PatchOperation {
       try session.checkPause(world, "the change is in force, and its detours stay longer ones")
       try writes.carryOut(runtime.memory)
     } catch { failure = error }
-    let isLast = failure == nil && left.isEmpty && retired.isEmpty
-    session.trace.resumeWorld(isLast ? .hold : .keep)
+    session.trace.resumeWorld(failure == nil && isLastStep ? .hold : .keep)
     settlePauseNanoseconds = Deadline.now - world.began
     if let failure { throw failure }
+    try finishSettling(session, settler)
+  }
+
+  /// Nothing is left to unload: the session ends when the change is settled.
+  var isLastStep: Bool { left.isEmpty && retired.isEmpty }
+
+  /// The same in the stop of the switch, where the world has just been found at rest: a second stop would cost every thread
+  /// once more what a stop costs. False when it is better done by itself: then nothing has happened, or `settle` does it again.
+  func settleStopped(_ session: ChangeSession, _ unwinder: StackUnwinder) -> Bool {
+    guard transitions.count <= PatchOperation.settledAtOnce else { return false }
+    do throws(CodedError) {
+      let writes = try Settler(runtime, transitions: transitions, universe: universe).settledWrites()
+      try session.setOperationState(PULP_OP_SETTLING)
+      occupants = session.occupants(of: left + retired, unwinder)
+      try writes.carryOut(runtime.memory)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /// More functions than these are settled in a stop of their own, so that none gets too long.
+  private static let settledAtOnce = 64
+
+  /// After the world has gone on.
+  func finishSettling(_ session: ChangeSession, _ settler: Settler) throws(CodedError) {
     do throws(CodedError) { try settler.finish(session) } catch {
-      if isLast { session.trace.endHold(givingBack: false) }
+      if isLastStep { session.trace.endHold(givingBack: false) }
       throw error
     }
     phase = .settled
-    guard isLast else { return }
+    guard isLastStep else { return }
     session.trace.endHold(givingBack: true)
     self.session = nil
   }

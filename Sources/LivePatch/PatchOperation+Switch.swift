@@ -9,6 +9,8 @@ public struct SwitchOptions: Sendable {
   public var consistency = Consistency.stack
   /// Longest allowed world-stop in microseconds; nil: as long as it takes, with a bound on waiting for a thread to stop.
   public var maxPause: UInt64?
+  /// Settle in the same stop, where that takes next to no time and does not exceed `maxPause`.
+  public var settles = false
   public init() {}
 }
 
@@ -27,7 +29,7 @@ extension PatchOperation {
   static let stopLimit: UInt64 = 250_000
 
   /// Stops the world once and, when nobody is inside a function to be replaced, brings the operation into force with one
-  /// 8-byte store. Otherwise lets go and says who is in the way. Fails with `process.unstoppable`, `switch.max_pause`.
+  /// 8-byte store, and settles it if that is wanted. Otherwise lets go and says who is in the way. Fails with `process.unstoppable`, `switch.max_pause`.
   public func performSwitch(_ options: SwitchOptions = SwitchOptions()) throws(CodedError) -> SwitchOutcome {
     let session = try openSession(.staged)
     session.maxPause = options.maxPause
@@ -52,11 +54,15 @@ extension PatchOperation {
         committed = true
       }
     } catch { failure = error }
-    session.trace.resumeWorld()
+    let mayGoOn = Deadline.now - world.began < (options.maxPause ?? .max / 1000) / 2 &* 1000
+    let isSettled = committed && options.settles && mayGoOn && settleStopped(session, unwinder)
+    session.trace.resumeWorld(isSettled && isLastStep ? .hold : .keep)
     let pause = Deadline.now - world.began
     pauseNanoseconds = max(pauseNanoseconds, pause)
     if committed { phase = .switched }
     if let failure { throw failure }
+    // A failure is not the switch's: `settle` meets it again.
+    if isSettled { try? finishSettling(session, Settler(runtime, transitions: transitions, universe: universe)) }
     return SwitchOutcome(switched: committed, blockers: blockers, pauseNanoseconds: pause, threadCount: world.threadCount)
   }
 

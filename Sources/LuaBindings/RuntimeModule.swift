@@ -44,7 +44,7 @@ enum RuntimeModule {
     }
     process.method("observe") { handle, _ in Observation(try handle.open().memory).map(LuaBox.init) }
     process.method("switch", "operation", "options") { _, arguments in
-      try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause"]))
+      try performSwitch(try arguments.object(1, PatchOperation.self), try arguments.options(2, ["check", "max_pause", "settle"]))
     }
     process.method("call", "function", "arguments", "options") { handle, arguments in try call(handle, arguments) }
   }
@@ -228,6 +228,7 @@ enum RuntimeModule {
     var options = SwitchOptions()
     if try fields.choice("check", ["stack", "immediate"]) == "immediate" { options.consistency = .immediate }
     if let limit = try fields.duration("max_pause") { options.maxPause = UInt64(max(1, limit / 1000)) }
+    options.settles = try fields.boolean("settle") ?? false
     let outcome = try operation.performSwitch(options)
     var record: LuaRecord = [
       "switched": outcome.switched, "pause_us": microseconds(outcome.pauseNanoseconds), "threads": Int64(outcome.threadCount),

@@ -85,7 +85,8 @@ function Process:call(fn, arguments, options) end
 
 --- Stops the world once and switches a staged operation, or says who is in the way.
 --- @param operation ulp.Operation
---- @param options? {check: "stack"|"immediate"|nil, max_pause: number|string|nil}
+--- @param options? {check: "stack"|"immediate"|nil, max_pause: number|string|nil, settle: boolean?} `settle`: do in the same
+---   stop what `Runtime:settle` is for, if it is little; that has nothing left to do then
 --- @return {switched: boolean, pause_us: number, threads: integer, blockers: table[]?}
 function Process:switch(operation, options) end
 

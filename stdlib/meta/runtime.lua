@@ -79,7 +79,7 @@ function Runtime:recover(options) end
 --- @field universe integer the universe that it puts in force
 --- @field carrier_us number how long a thread was borrowed
 --- @field pause_us number how long the world stood still
---- @field settle_pause_us number
+--- @field settle_pause_us number the same of the stop that settled it; 0 if the switch's did
 --- @field receipt table? `stops world_stops calls carriers_met differences others`, when receipts are on: what ulpsh or the
 ---   called code has changed, and what others have meanwhile
 

@@ -124,7 +124,7 @@ end
 
 --- Switches a staged operation, letting go and trying again while threads are in the way.
 local function switch(p, staged, options, deadline, result)
-  local request = {check = options.consistency or "stack", max_pause = options.max_pause}
+  local request = {check = options.consistency or "stack", max_pause = options.max_pause, settle = options.settle ~= false}
   local attempt = 0
   while true do
     attempt = attempt + 1
