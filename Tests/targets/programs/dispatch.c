@@ -61,6 +61,7 @@ int main(int argc, char **argv) {
     puts("none");
     return 0;
   }
+  selector = 1; /* before anybody looks */
   puts("ready");
   for (;;) {
     selector = 1;
