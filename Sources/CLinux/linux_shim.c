@@ -302,12 +302,12 @@ static int is_requested_stop(const siginfo_t *info) {
   return info->si_code == CLD_TRAPPED && info->si_status == (SIGTRAP | PTRACE_EVENT_STOP << 8);
 }
 
-static long wait_for(pid_t tid, int block, int leave_requested, struct ul_wait_status *status) {
+static long wait_for(pid_t tid, int block, int is_likely, int leave_requested, struct ul_wait_status *status) {
   int raw = 0;
   *status = (struct ul_wait_status){0};
   siginfo_t info = {0};
   /* In a world-stop most threads stand already when their turn to be waited for comes: a stop can be taken in one call. */
-  if (block && waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
+  if (block && is_likely && waitid(P_PID, (id_t)tid, &info, WSTOPPED | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
     decode(W_STOPCODE(info.si_status), status);
     return tid;
   }
@@ -333,9 +333,9 @@ static long wait_for(pid_t tid, int block, int leave_requested, struct ul_wait_s
   return result;
 }
 
-long ul_wait(pid_t tid, int block, struct ul_wait_status *status) { return wait_for(tid, block, 0, status); }
+long ul_wait(pid_t tid, int block, struct ul_wait_status *status) { return wait_for(tid, block, 1, 0, status); }
 
-long ul_wait_leaving_stop(pid_t tid, struct ul_wait_status *status) { return wait_for(tid, 1, 1, status); }
+long ul_wait_leaving_stop(pid_t tid, int is_likely, struct ul_wait_status *status) { return wait_for(tid, 1, is_likely, 1, status); }
 
 void ul_collect_stop(pid_t tid) {
   siginfo_t info;

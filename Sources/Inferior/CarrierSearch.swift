@@ -90,20 +90,23 @@ struct CarrierSearch {
   /// What a call frame needs below the red zone: XSAVE image with AMX tiles, header, slack.
   static let stackRoom: UInt64 = 16384
 
-  /// Threads that can be stopped at all, sleeping ones first.
+  /// Threads that can be stopped at all, sleeping ones first; of these last the ones whose call says EINTR to a stop, until it is
+  /// mended: should we die in between, the program sees it.
   func candidates(_ wanted: pid_t?) throws(CodedError) -> [pid_t] {
     if let wanted { return [wanted] }
     var sleeping: [pid_t] = []
+    var lightly: [pid_t] = []
     var running: [pid_t] = []
     for tid in try ThreadList.all(of: process.pid) {
       switch ThreadList.state(of: tid, in: process.pid) {
-      case UInt8(ascii: "S"): sleeping.append(tid)
+      case UInt8(ascii: "S"):
+        if ThreadList.isLightSleeper(tid, in: process.pid) { lightly.append(tid) } else { sleeping.append(tid) }
       case UInt8(ascii: "R"), UInt8(ascii: "t"): running.append(tid)
       default: break  // D cannot be stopped, Z and X have ended
       }
-      if sleeping.count >= 64 { break }
+      if sleeping.count + lightly.count >= 64 { break }
     }
-    return sleeping + running
+    return sleeping + lightly + running
   }
 
   /// Stops a thread and tests it. Nil: it is suitable and stays stopped. Otherwise the reason; the caller lets it go.

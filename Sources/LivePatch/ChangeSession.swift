@@ -169,14 +169,18 @@ final class ChangeSession {
     let limit = maxCarrier.map { Deadline(afterMicroseconds: min($0, deadline.remainingMicroseconds)) } ?? deadline
     var end = limit
     var forced: Deadline?
+    var isForeign = false
     switch callee {
-    case .own, .foreign, .loading(_, patient: true): break
+    case .foreign: isForeign = true
+    case .own, .loading(_, patient: true): break
     case .loading, .unloading:
       forced = limit
       end = Deadline(afterMicroseconds: limit.remainingMicroseconds + ChangeSession.grace)
     }
     do {
-      return try trace.awaitCall(on: tid, runtime.callSite, sequence: sequence, limit: forced, until: end) { watch.judge($0) }
+      return try trace.awaitCall(
+        on: tid, runtime.callSite, sequence: sequence, limit: forced, until: end, relief: isForeign ? 0 : borrowLimit
+      ) { watch.judge($0) }
     } catch {
       guard let ending = watch.ending, error.code == .processGone || error.code == .callLost else { throw error }
       var known = error

@@ -1,3 +1,4 @@
+import CLinux
 import Diagnostics
 import Glibc
 
@@ -168,6 +169,24 @@ public enum ThreadList {
   public static func systemCall(of tid: pid_t, in pid: pid_t) -> Int? {
     guard let text = ProcFile.read("/proc/\(pid)/task/\(tid)/syscall", limit: 256) else { return nil }
     return ProcFile.decimal(text[...]).flatMap { Int(exactly: $0) }
+  }
+
+  /// Whether the call in which a thread is blocked says EINTR to every stop (signal(7)), until a tracer has mended that.
+  public static func isLightSleeper(_ tid: pid_t, in pid: pid_t) -> Bool {
+    systemCall(of: tid, in: pid).map { ul_is_repeatable_call($0) != 0 } ?? false
+  }
+
+  /// futex(2) on x86-64, and the bits of its second argument that name the operation.
+  static let futex: UInt64 = 202
+  static let futexCommand: UInt64 = 0x7f
+
+  /// The address of the futex at which a thread waits; nil when it does not.
+  static func awaitedFutex(of tid: pid_t, in pid: pid_t) -> UInt64? {
+    guard let words = ProcFile.read("/proc/\(pid)/task/\(tid)/syscall", limit: 256)?.split(separator: 0x20), words.count > 2,
+      ProcFile.decimal(words[0]) == futex, let address = ProcFile.hexadecimal(words[1].dropFirst(2)),
+      let operation = ProcFile.hexadecimal(words[2].dropFirst(2)), [0, 9, 6].contains(operation & futexCommand)
+    else { return nil }
+    return address
   }
 
   /// Whether a thread has ended, or is about to with nothing left to run. Not when nobody can tell.

@@ -38,15 +38,17 @@ extension TraceSession {
   /// - Parameters:
   ///   - limit: from then on `judge` is asked again and again, with growing pauses.
   ///   - deadline: when to stop waiting altogether.
+  ///   - relief: for how many microseconds the world may be held for a thread that waits for a lock, see `relieve`; 0: not at all.
   ///   - judge: asked at each event.
   public mutating func awaitCall(
-    on tid: pid_t, _ site: CallSite, sequence: UInt64, limit: Deadline? = nil, until deadline: Deadline,
+    on tid: pid_t, _ site: CallSite, sequence: UInt64, limit: Deadline? = nil, until deadline: Deadline, relief: UInt64 = 0,
     judge: (CallEvent) -> CallVerdict = { event in if case .fault = event.kind { .abandon } else { .goOn } }
   ) throws(CodedError) -> pulp_mailbox {
     var pause: UInt32 = 10
     var look = limit
     var looks = 0
     var patience: UInt64 = 500
+    var hindrance = Hindrance(tid, in: pid)
     while true {
       let state = try memory.load(site.mailbox, as: UInt32.self)
       if state == UInt32(PULP_CALL_DONE.rawValue) || state == UInt32(PULP_CALL_ABANDONED.rawValue) {
@@ -72,6 +74,8 @@ extension TraceSession {
         patience = min(patience * 2, 20_000)
       }
       if heldSince != nil && hasHeldEnough(for: tid) { resumeHeldWorld() }
+      leadOwner(awaitedBy: tid)
+      if relief > 0 { relieve(tid, &hindrance, within: relief) }
       ul_attend_sleep(heldSince == nil ? pause : min(pause, 50))
       pause = min(pause &* 3 / 2 &+ 1, 1000)
       // The end of a leader is not reported as long as other threads live.

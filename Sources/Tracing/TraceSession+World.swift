@@ -38,18 +38,22 @@ extension TraceSession {
   /// all others are let go at once and `process.unstoppable` is thrown.
   ///
   /// `urgently`: with real-time priority until `resumeWorld`, where that is allowed; for stops in which no script runs.
-  public mutating func stopWorld(until deadline: Deadline, urgently: Bool = false) throws(CodedError) -> WorldStop {
+  /// `except`: a thread that runs on.
+  public mutating func stopWorld(
+    until deadline: Deadline, urgently: Bool = false, except: pid_t? = nil
+  ) throws(CodedError) -> WorldStop {
     if urgently { ul_urgent(Int32(UL_URGENT_WORLD), 1) }
     ul_watchdog_start(UInt32(clamping: deadline.remainingMicroseconds))
     defer { ul_watchdog_stop() }
     var began = Deadline.now
     do {
       _ = try seizeAll()
-      let (sleepers, isCrowded) = lightSleepers()
+      let others = tracees.indices.filter { tracees[$0].tid != except }
+      let (sleepers, isCrowded) = lightSleepers(among: others)
       began = Deadline.now
       if !isCrowded { try stopEach(of: sleepers, until: deadline) }
-      try stopAttended(last: sleepers, until: deadline)
-      while try seizeAll() { try stopAttended(until: deadline) }
+      try stopAttended(among: others, last: sleepers, until: deadline)
+      while try seizeAll() { try stopAttended(among: tracees.indices.filter { tracees[$0].tid != except }, until: deadline) }
     } catch {
       resumeWorld()
       throw error
@@ -61,10 +65,10 @@ extension TraceSession {
   /// The threads in calls that say EINTR to every stop (signal(7)), until we have mended that: should we die in between, the
   /// program sees it. So each is stopped and mended before the next is asked, unless so many threads run that each would
   /// have to wait for a turn.
-  private func lightSleepers() -> (indexes: [Int], isCrowded: Bool) {
+  private func lightSleepers(among indexes: [Int]) -> (indexes: [Int], isCrowded: Bool) {
     var sleepers: [Int] = []
     var running = 0
-    for index in tracees.indices where tracees[index].isRunning {
+    for index in indexes where tracees[index].isRunning {
       guard let number = ThreadList.systemCall(of: tracees[index].tid, in: pid) else { running += 1; continue }
       if ul_is_repeatable_call(number) != 0 { sleepers.append(index) }
     }
@@ -76,16 +80,16 @@ extension TraceSession {
     let enough = Deadline(afterMicroseconds: 5_000)
     for index in indexes where !enough.hasPassed && tracees[index].isRunning {
       let held = ask(index)
-      try awaitStop(index, held, until: deadline)
+      try awaitStop(index, held, until: deadline, fromSleep: true)
     }
   }
 
   /// Asks all that run, and those of `last` after the others; and waits for them in the opposite order.
-  private mutating func stopAttended(last: [Int] = [], until deadline: Deadline) throws(CodedError) {
+  private mutating func stopAttended(among: [Int]? = nil, last: [Int] = [], until deadline: Deadline) throws(CodedError) {
     var asked: [(index: Int, held: ul_wait_status)] = []
     asked.reserveCapacity(tracees.count)
     let isLast = Set(last)
-    for index in tracees.indices.filter({ !isLast.contains($0) }) + last where tracees[index].isRunning {
+    for index in (among ?? Array(tracees.indices)).filter({ !isLast.contains($0) }) + last where tracees[index].isRunning {
       let held = ask(index)
       asked.append((index, held))
     }

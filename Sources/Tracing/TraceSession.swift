@@ -157,8 +157,10 @@ public struct TraceSession: ~Copyable {
 
   /// Waits until the interrupted thread is stopped or gone. Signals met on the way are handed on at once: the thread runs
   /// into its handler and stops there.
+  ///
+  /// `fromSleep`: it was asleep when it was asked, just now, in a call that has to be mended.
   mutating func awaitStop(
-    _ index: Int, _ held: ul_wait_status, until deadline: Deadline, orAtSystemCall: Bool = false
+    _ index: Int, _ held: ul_wait_status, until deadline: Deadline, orAtSystemCall: Bool = false, fromSleep: Bool = false
   ) throws(CodedError) {
     let tid = tracees[index].tid
     var status = held
@@ -166,7 +168,7 @@ public struct TraceSession: ~Copyable {
     let patience = Deadline(afterMicroseconds: 50_000)
     while true {
       if status.kind == UL_WAIT_NOTHING {
-        let result = ul_wait_leaving_stop(tid, &status)
+        let result = ul_wait_leaving_stop(tid, fromSleep ? 0 : 1, &status)
         isLeft = true
         if result < 0 && -result != EINTR { return forget(index) }
         if result <= 0 {

@@ -134,8 +134,9 @@ int ul_has_pending_signal(pid_t tid);
 /* Waits for one thread, never for any. `block` 0: returns at once with UL_WAIT_NOTHING. EINTR is returned as such. */
 long ul_wait(pid_t tid, int block, struct ul_wait_status *status);
 /* The same, blocking; but a stop that PTRACE_INTERRUPT asked for stays to be collected. The thread stands and can be looked at:
- * whoever has to mend its registers before anything else loses no time. */
-long ul_wait_leaving_stop(pid_t tid, struct ul_wait_status *status);
+ * whoever has to mend its registers before anything else loses no time.
+ * `is_likely`: it may well stand already, and not in a call that has to be mended. */
+long ul_wait_leaving_stop(pid_t tid, int is_likely, struct ul_wait_status *status);
 /* Collects such a stop; of a thread that has been killed since, nothing. */
 void ul_collect_stop(pid_t tid);
 
