@@ -11,6 +11,7 @@ local t = require "ulp.scenario"
 --- @field code? string it is refused by design
 --- @field any? boolean each outcome is right
 --- @field changes? boolean it becomes another program by itself, so that nothing is reverted
+--- @field pty? boolean it has a session of its own, as a daemon has: the scheduler counts it apart from ulpsh
 --- @field quiet? boolean it cannot be asked between `before` and `after`, being in other hands
 --- @field beside? fun(c: ulp.Spawned): ulp.Spawned something that runs as long as the round
 --- @field before? fun(c: ulp.Spawned) what happens to it before the patch
@@ -40,7 +41,10 @@ end
 local function idle(call) add("idle " .. call, {"idle", call, "300"}, plain) end
 idle "read"
 idle "epoll_wait"
-for _, count in ipairs {1, 8, 64, 512} do add("busy " .. count, {"threads", tostring(count)}, computes) end
+for _, count in ipairs {1, 8, 64, 512} do
+  add("busy " .. count, {"threads", tostring(count)}, computes)
+  add(("busy %d apart"):format(count), {"threads", tostring(count)}, computes, {pty = true})
+end
 for _, what in ipairs {"malloc", "dlopen", "both", "trim"} do
   add("churn " .. what, {"churn", what, "4"}, answers("tell", "failures=0 dozen=%d."))
 end

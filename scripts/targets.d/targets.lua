@@ -63,12 +63,22 @@ local function apply(kind, c, way, into)
   return is_done or kind.any or false
 end
 
+--- What any command takes beside the target.
+local function floor()
+  local began = t.clock()
+  local command <close> = t.spawn {"/bin/true", timeout = 30}
+  t.ok(command:wait(), "the command ends")
+  return (t.clock() - began) * 1000
+end
+
 local function round(kind, into)
-  local command = table.move(kind.command, 1, #kind.command, 1, {timeout = 30})
+  local command = table.move(kind.command, 1, #kind.command, 1, {timeout = 30, pty = kind.pty})
   local c <close> = t.target(command)
   local beside <close> = kind.beside and kind.beside(c)
   if kind.before then kind.before(c) end
   if not kind.quiet then kind.shows(c, 12) end
+  into[floor] = into[floor] or {}
+  table.insert(into[floor], floor())
   if apply(kind, c, by_command, into) then into.first = into.first + 1 end
   if apply(kind, c, within_a_script, into) then into.second = into.second + 1 end
   if kind.after then kind.after(c, beside) end
@@ -86,8 +96,8 @@ local failed = false
 local load = io.open "/proc/loadavg"
 print(("%d rounds; load average %s"):format(rounds, load and load:read "a":match "%S+ %S+ %S+" or "unknown"))
 if load then load:close() end
-print(("%-16s %9s %9s  %-18s %17s %17s %9s %10s %6s"):format("target", "command", "script", "outcome", "command ms", "script ms",
-  "pause us", "carrier us", "harmed"))
+print(("%-16s %9s %9s  %-18s %8s %17s %17s %9s %10s %6s"):format("target", "command", "script", "outcome", "true ms",
+  "command ms", "script ms", "pause us", "carrier us", "harmed"))
 for _, kind in ipairs(kinds) do
   if not next(wanted) or wanted[kind.name] then
     local into = {first = 0, second = 0, pause = 0, carrier = 0, outcomes = {}, harmed = 0}
@@ -103,8 +113,9 @@ for _, kind in ipairs(kinds) do
       return ("%8.1f %8.1f"):format(middle, (into[way] or {})[#(into[way] or {})] or 0)
     end
     failed = failed or into.first < rounds or into.second < rounds or into.harmed > 0
-    print(("%-16s %4d/%-4d %4d/%-4d  %-18s %17s %17s %9.0f %10.0f %6d"):format(kind.name, into.first, rounds, into.second, rounds,
-      most_frequent(into.outcomes), times(by_command), times(within_a_script), into.pause, into.carrier, into.harmed))
+    print(("%-16s %4d/%-4d %4d/%-4d  %-18s %8.1f %17s %17s %9.0f %10.0f %6d"):format(kind.name, into.first, rounds, into.second,
+      rounds, most_frequent(into.outcomes), median(into[floor] or {}), times(by_command), times(within_a_script), into.pause,
+      into.carrier, into.harmed))
     io.stdout:flush()
   end
 end
