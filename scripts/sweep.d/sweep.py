@@ -294,8 +294,8 @@ class Sweep:
                 return hit
             spared = row["EINTR"]
             wrong += self.look(row, where, before, after)
-            # Only a tool that is killed may leave one, and one that cannot read the registers to be mended.
-            if how == "error" and row["EINTR"] != spared and point[2] != "PTRACE_GETREGS":
+            # Only a tool that is killed may leave one, as before each recovery, and one that cannot read the registers.
+            if how == "error" and name != "recover" and row["EINTR"] != spared and point[2] != "PTRACE_GETREGS":
                 row["said"] += 1
                 wrong.append("a call saw an EINTR")
             wrong += self.afterwards(row, name, before, after)
