@@ -40,6 +40,18 @@ struct CarrierHazards {
     "__isoc99_vfscanf", "fgets", "fread", "getline", "getdelim", "pthread_cond_wait", "pthread_cond_timedwait",
   ]
 
+  /// Where threads wait in the C library while no allocator holds its locks: for others, or for long. Not how allocators wait
+  /// for a lock (futex(2), naps).
+  static let longWaits = [
+    "read", "recv", "recvfrom", "recvmsg", "accept", "accept4", "poll", "ppoll", "select", "pselect", "epoll_wait", "epoll_pwait",
+    "sleep", "pause", "sigsuspend", "sigwait", "sigwaitinfo", "sigtimedwait", "sem_wait", "wait", "waitpid", "wait4",
+    "pthread_cond_wait", "pthread_cond_timedwait",
+  ]
+
+  /// The word for a program that contains its allocator: all of its code, but for what the allocator exports.
+  private static let embedding = "in a program with an allocator of its own"
+  private static let longWait = "in a long wait"
+
   init(in process: TargetProcess) throws(CodedError) {
     var found: [(range: Range<UInt64>, reason: String)] = []
     for library in try process.libraries() {
@@ -69,18 +81,28 @@ struct CarrierHazards {
     if library.name.hasPrefix("ld-linux") || library.name.hasPrefix("ld-2.") { return text.map { ($0, "in the dynamic loader") } }
     guard let symbols = try? library.image.symbols(), let malloc = symbols.symbol(named: "malloc"), malloc.isDefined else { return [] }
     if library.name.hasPrefix("libc.so") || library.name.hasPrefix("libc-2.") { return libcRanges(symbols) }
+    if library.isMain { return embeddingRanges(text, symbols) }
     // A replacement allocator: nothing is known of its inside.
     guard sanitizerMarks.contains(where: { symbols.symbol(named: $0)?.isDefined == true }) else {
       return text.map { ($0, "in the allocator of \(library.name)") }
     }
-    let waits = waits(symbols)
+    let waits = ranges(of: sanitizerWaits, symbols)
     return text.flatMap { subtract(waits, from: $0) }.map { ($0, "\(sanitizer)\(library.name)") }
   }
 
-  /// The ranges of `sanitizerWaits`, ascending.
-  private static func waits(_ symbols: SymbolTable) -> [Range<UInt64>] {
+  /// What the allocator exports is in it; all the rest may be.
+  private static func embeddingRanges(
+    _ text: [Range<UInt64>], _ symbols: SymbolTable
+  ) -> [(range: Range<UInt64>, reason: String)] {
+    let exported = ranges(of: allocator, symbols)
+    return exported.map { ($0, "in the allocator of the program") }
+      + text.flatMap { subtract(exported, from: $0) }.map { ($0, embedding) }
+  }
+
+  /// The code of these functions, ascending.
+  private static func ranges(of names: [String], _ symbols: SymbolTable) -> [Range<UInt64>] {
     var found: [Range<UInt64>] = []
-    for name in sanitizerWaits {
+    for name in names {
       guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.isCode else { continue }
       let (end, overflow) = symbol.value.addingReportingOverflow(symbol.size)
       if !overflow, symbol.size > 0 { found.append(symbol.value..<end) }
@@ -118,6 +140,7 @@ struct CarrierHazards {
     }
     var ranges: [(range: Range<UInt64>, reason: String)] = []
     if lowest < highest && start < end { ranges.append((start..<end, "in the allocator")) }
+    ranges += self.ranges(of: longWaits, symbols).map { ($0, longWait) }
     for name in lockHolders {
       guard let symbol = symbols.symbol(named: name), symbol.isDefined, symbol.size > 0 else { continue }
       let (end, overflow) = symbol.value.addingReportingOverflow(symbol.size)
@@ -129,8 +152,13 @@ struct CarrierHazards {
   /// Whether this is in the runtime of a sanitizer, in which every thread but the first one begins.
   static func isSanitizer(_ reason: String) -> Bool { reason.hasPrefix(sanitizer) }
 
+  /// Whether this is in a program that contains its allocator, and not known to be in that: harmless in a long wait.
+  static func isEmbedding(_ reason: String) -> Bool { reason == embedding }
+
+  func isLongWait(_ address: UInt64) -> Bool { ranges.contains { $0.range.contains(address) && $0.reason == CarrierHazards.longWait } }
+
   func reason(at address: UInt64) -> String? {
-    for (range, reason) in ranges where range.contains(address) { return reason }
+    for (range, reason) in ranges where range.contains(address) && reason != CarrierHazards.longWait { return reason }
     return nil
   }
 

@@ -253,9 +253,11 @@ struct CarrierSearch {
     if let reason = hazard(registers.programCounter) { return "it is \(reason)" }
     // The C library's two frames and, inside of them, the function that a thread begins with.
     let start = trace.isComplete && tid != process.pid ? trace.frames.count - 3 : -1
+    let waits = trace.isComplete && trace.frames.prefix(3).contains { hazards.isLongWait($0.lookupAddress) }
     for (index, frame) in trace.frames.enumerated() {
       guard let reason = hazard(frame.lookupAddress) else { continue }
       if index > 0 && index == start && CarrierHazards.isSanitizer(reason) { continue }
+      if CarrierHazards.isEmbedding(reason) && waits { continue }
       return "it is \(reason)"
     }
     return trace.isComplete ? nil : scanReason(tid, registers, hazard)

@@ -11,13 +11,22 @@ int dozen(void);
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static long turns;
 
+static long count(void) {
+  pthread_mutex_lock(&mutex);
+  long now = turns;
+  pthread_mutex_unlock(&mutex);
+  return now;
+}
+
 static void *answer(void *unused) {
   char line[64];
   for (ssize_t length; (length = read(0, line, sizeof line)) > 0;) {
-    pthread_mutex_lock(&mutex);
-    long count = turns;
-    pthread_mutex_unlock(&mutex);
-    printf("%d %s\n", dozen(), count > 0 ? "turning" : "idle");
+    long before = count(), after = before;
+    for (int i = 0; i < 10000 && after == before; i++) {
+      usleep(1000);
+      after = count();
+    }
+    printf("%d %s\n", dozen(), after > before ? "turning" : "idle");
   }
   exit(0);
   return unused;
