@@ -12,6 +12,7 @@ PACKED = {"M": "mix_odd", "D": "dozens_13", "V1": "version_1", "V2": "version_2"
 # name: (version before, version after, what the tool does)
 OPERATIONS = {
     "apply": ("000", "010", "ulp.trigger(p, D)"),
+    "deliver": ("000", "010", 'ulp.trigger(p, D, {deliver = "memfd"})'),
     "revert": ("010", "000", "ulp.revert(p, D)"),
     "replace": ("001", "002", 'ulp.replace(p, "libversion.so.0", V2)'),
     "set": ("000", "111", "ulp.trigger(p, {M, D, V1})"),
