@@ -76,19 +76,19 @@ for _, case in ipairs {{"openat", "ENOMEM", "Cannot allocate memory"}, {"read", 
 end
 
 -- A container that cannot be looked at has not been changed.
-local hits = 0
+local refusals = 0
 for number = 1, 9, 2 do
-  local options = inject("newfstatat", ("error=EIO:when=%d"):format(number))
-  table.move({"-P", fix, "-P", ("/proc/%s/root%s"):format(pid, fix)}, 1, 4, #options + 1, options)
-  local code, said = run(options, "revert", "-p", pid, fix)
+  local request = inject("newfstatat", ("error=EIO:when=%d"):format(number))
+  table.move({"-P", fix, "-P", ("/proc/%s/root%s"):format(pid, fix)}, 1, 4, #request + 1, request)
+  local code, said = run(request, "revert", "-p", pid, fix)
   if code ~= 0 then
-    hits = hits + 1
+    refusals = refusals + 1
     t.ok(said:find("Input/output error", 1, true), "the cause is told: " .. said)
     t.ok(not said:find "was changed" and not said:find "another file", "and nothing else: " .. said)
   end
   t.insist(function() return ulp.trigger(c.pid, fix) end)
 end
-t.ok(hits > 0, "it was refused")
+t.ok(refusals > 0, "it was refused")
 
 -- A module that cannot be opened is not one that is not there.
 local options = inject("openat", "error=ENFILE:when=1+")
