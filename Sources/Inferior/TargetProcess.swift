@@ -354,6 +354,12 @@ public final class TargetProcess {
       throw CodedError(.processWordSize, "process \(pid) (\(name)) is not a 64-bit x86-64 program", data: data)
     }
     guard let interpreter = interpreter(of: header) else {
+      if basename(of: path).hasPrefix("ld-linux") {
+        // The kernel then knows no program but the loader, whose own image says nothing of what it has loaded.
+        throw CodedError(
+          .processStatic, "process \(pid) was started by calling its loader (\(name)), which hides the program",
+          hint: "start it by the program's own name; LD_PRELOAD and LD_LIBRARY_PATH do what the loader's options do", data: data)
+      }
       throw CodedError(.processStatic, "process \(pid) (\(name)) is statically linked", data: data)
     }
     guard basename(of: interpreter).hasPrefix("ld-linux") else {

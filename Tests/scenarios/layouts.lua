@@ -53,6 +53,17 @@ do -- It has a dynamic section and moves, but there is no loader in it.
   c:ask("x", "still here\n")
 end
 
+do -- Its loader was called by name, with the program as an argument: what it has loaded cannot be seen, and nobody calls it static.
+  local loader = assert(t.read_file(program):match "/[%w/_.-]*ld%-linux[%w.-]*")
+  local c <close> = t.spawn {loader, t.path "numserv", preload = true, timeout = 20}
+  c:expect "ready"
+  local said = bad.refuses(c, fix, "process.static")
+  t.ok(said.message:find("by calling its loader", 1, true), said.message)
+  t.ok(said.hint:find("own name", 1, true), said.hint)
+  c:ask("dozen", "12\n", {reject = "13"})
+  t.unharmed(c.pid)
+end
+
 do -- A loader that is not glibc's: named as such, whatever it can do.
   local copy = t.directory() .. "/ld-other.so.1"
   local loader = assert(t.read_file(program):match "/[%w/_.-]*ld%-linux[%w.-]*")
