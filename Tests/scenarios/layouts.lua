@@ -53,7 +53,7 @@ do -- It has a dynamic section and moves, but there is no loader in it.
   c:ask("x", "still here\n")
 end
 
-do -- Its loader was called by name, with the program as an argument: what it has loaded cannot be seen, and nobody calls it static.
+do -- Its loader was called by name, with the program as an argument: nobody calls that static.
   local loader = assert(t.read_file(program):match "/[%w/_.-]*ld%-linux[%w.-]*")
   local c <close> = t.spawn {loader, t.path "numserv", preload = true, timeout = 20}
   c:expect "ready"
