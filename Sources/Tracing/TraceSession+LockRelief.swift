@@ -18,7 +18,7 @@ struct Hindrance {
   /// Microseconds of waiting that are no reason to stop others.
   static let patience: UInt64 = 1500
   /// The longest hold, with what it takes to stop the others.
-  static let longest: UInt64 = 2000
+  static let longest: UInt64 = 3000
 
   init(_ tid: pid_t, in pid: pid_t) { usageBefore = ThreadList.usage(of: tid, in: pid) }
 }
@@ -54,15 +54,13 @@ extension TraceSession {
     return wanting.contains(tid) && wanting.count > processors && wanting.count <= 4 * processors
   }
 
-  /// In a held world: should the borrowed thread wait for a lock, all go on but those that wait for the same one, and its owner
-  /// only until it has woken the next one. That may take others: whoever has the loader's lock allocates memory, too. The hold is
+  /// In a held world: should the borrowed thread wait for a lock, its owner goes on until it has woken the next one. The hold is
   /// prolonged by what the call may take with the lock.
   mutating func leadOwner(awaitedBy tid: pid_t) {
     guard heldSince != nil, let lock = ThreadList.awaitedFutex(of: tid, in: pid), let owner = owner(of: lock, but: tid),
       indexes[owner].map({ tracees[$0].state == .stopped }) == true
     else { return }
-    let deadline = Deadline(afterMicroseconds: min(1500, holdLimit.remainingMicroseconds))
-    for other in stoppedThreads where other != owner && registers(of: other)?.awaits(lock) != true { letGoOn(other) }
+    let deadline = Deadline(afterMicroseconds: min(2000, holdLimit.remainingMicroseconds))
     markContended(lock, until: deadline)
     guard let isOut = try? lead(owner, outOf: lock, until: deadline), isOut else { return }
     heldUntil = Deadline(afterMicroseconds: min(1000, holdLimit.remainingMicroseconds))
@@ -75,6 +73,12 @@ extension TraceSession {
     guard !isMarked(), let waiter = stoppedThreads.first(where: { registers(of: $0)?.awaits(lock) == true }) else { return }
     letGoOn(waiter)
     while !isMarked() && !deadline.hasPassed { usleep(20) }
+  }
+
+  /// All that do not wait for the same lock: what the owner waits for itself is in their hands. Whoever has the loader's lock
+  /// allocates memory, too.
+  private mutating func letOthersGoOn(than owner: pid_t, _ lock: UInt64) {
+    for other in stoppedThreads where other != owner && registers(of: other)?.awaits(lock) != true { letGoOn(other) }
   }
 
   private mutating func letGoOn(_ tid: pid_t) {
@@ -110,7 +114,9 @@ extension TraceSession {
     while true {
       let isLate = deadline.hasPassed
       let result = isLate ? ul_continue(tid, signal) : ul_continue_to_system_call(tid, signal)
-      guard !isLate, result >= 0, let status = awaitLed(tid, until: deadline) else { break }
+      guard !isLate, result >= 0, let status = awaitLed(tid, outOf: lock, until: deadline) else { break }
+      // Others may have been let go meanwhile, which moves it in the list.
+      guard let index = indexes[tid] else { return false }
       guard status.kind == UL_WAIT_STOPPED, status.event == UL_EVENT_SYSTEM_CALL || status.event == 0 else {
         try awaitStop(index, status, until: deadline)
         return false
@@ -125,19 +131,23 @@ extension TraceSession {
       if call.is_entry != 0 { isWaking = call.number == ThreadList.futex && call.arguments.0 == lock && call.wakes }
       if call.is_exit != 0 && isWaking { return standAtSystemCall(index) }
     }
-    tracees[index].state = .attended
+    if let index = indexes[tid] { tracees[index].state = .attended }
     ul_attend(tid, Int32(UL_ATTEND_SERVE))
     return false
   }
 
-  private func awaitLed(_ tid: pid_t, until deadline: Deadline) -> ul_wait_status? {
+  /// What the led thread comes to; nil: nothing in time. SIGCHLD tells: to sleep for a fixed time at each of its system calls
+  /// would take longer than all of them.
+  private mutating func awaitLed(_ tid: pid_t, outOf lock: UInt64, until deadline: Deadline) -> ul_wait_status? {
     var status = ul_wait_status()
-    while !deadline.hasPassed {
-      let result = ul_wait(tid, 1, &status)
-      if result > 0 { return status }
-      if result < 0 && -result != EINTR { return nil }
+    while true {
+      let result = ul_wait(tid, 0, &status)
+      if result != 0 { return result > 0 ? status : nil }
+      if deadline.hasPassed { return nil }
+      let began = Deadline.now
+      ul_attend_sleep(100)
+      if Deadline.now - began > 90_000, ThreadList.awaitedFutex(of: tid, in: pid) != nil { letOthersGoOn(than: tid, lock) }
     }
-    return nil
   }
 
   private mutating func standAtSystemCall(_ index: Int) -> Bool {
