@@ -34,7 +34,6 @@ extension PatchOperation {
   public func settle() throws(CodedError) {
     if phase == .settled { return }
     let session = try openSession(.switched)
-    let settler = Settler(runtime, transitions: transitions, universe: universe)
     try confirm(PULP_OP_ARMING, PULP_OP_SETTLING)
     let writes = try settler.settledWrites()
     let check = WorldCheck(runtime, places: places(), leaving: [])
@@ -54,8 +53,10 @@ extension PatchOperation {
     session.trace.resumeWorld(failure == nil && isLastStep ? .hold : .keep)
     settlePauseNanoseconds = Deadline.now - world.began
     if let failure { throw failure }
-    try finishSettling(session, settler)
+    try finishSettling(session)
   }
+
+  private var settler: Settler { Settler(runtime, transitions: transitions, universe: universe) }
 
   /// Nothing is left to unload: the session ends when the change is settled.
   var isLastStep: Bool { left.isEmpty && retired.isEmpty }
@@ -65,7 +66,7 @@ extension PatchOperation {
   func settleStopped(_ session: ChangeSession, _ unwinder: StackUnwinder) -> Bool {
     guard transitions.count <= PatchOperation.settledAtOnce else { return false }
     do throws(CodedError) {
-      let writes = try Settler(runtime, transitions: transitions, universe: universe).settledWrites()
+      let writes = try settler.settledWrites()
       try session.setOperationState(PULP_OP_SETTLING)
       occupants = session.occupants(of: left + retired, unwinder)
       try writes.carryOut(runtime.memory)
@@ -79,7 +80,7 @@ extension PatchOperation {
   private static let settledAtOnce = 64
 
   /// After the world has gone on.
-  func finishSettling(_ session: ChangeSession, _ settler: Settler) throws(CodedError) {
+  func finishSettling(_ session: ChangeSession) throws(CodedError) {
     do throws(CodedError) { try settler.finish(session) } catch {
       if isLastStep { session.trace.endHold(givingBack: false) }
       throw error
@@ -171,7 +172,6 @@ extension PatchOperation {
     // A switch that failed in the middle and could not take its writes back: entries may lead to the slots.
     let operation = try runtime.operation()
     guard operation.state == UInt32(PULP_OP_STAGED.rawValue) else { throw runtime.pending(operation) }
-    let settler = Settler(runtime, transitions: transitions, universe: universe)
     try settler.withdraw(session, loaded: loaded, left: left)
     phase = .aborted
     try takeBackHarmlessWrites()

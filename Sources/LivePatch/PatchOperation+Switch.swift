@@ -29,7 +29,8 @@ extension PatchOperation {
   static let stopLimit: UInt64 = 250_000
 
   /// Stops the world once and, when nobody is inside a function to be replaced, brings the operation into force with one
-  /// 8-byte store, and settles it if that is wanted. Otherwise lets go and says who is in the way. Fails with `process.unstoppable`, `switch.max_pause`.
+  /// 8-byte store, and settles it if that is wanted. Otherwise lets go and says who is in the way. Fails with
+  /// `process.unstoppable`, `switch.max_pause`.
   public func performSwitch(_ options: SwitchOptions = SwitchOptions()) throws(CodedError) -> SwitchOutcome {
     let session = try openSession(.staged)
     session.maxPause = options.maxPause
@@ -54,16 +55,21 @@ extension PatchOperation {
         committed = true
       }
     } catch { failure = error }
-    let mayGoOn = Deadline.now - world.began < (options.maxPause ?? .max / 1000) / 2 &* 1000
-    let isSettled = committed && options.settles && mayGoOn && settleStopped(session, unwinder)
+    let isSettled = committed && options.settles && isShort(world, options) && settleStopped(session, unwinder)
     session.trace.resumeWorld(isSettled && isLastStep ? .hold : .keep)
     let pause = Deadline.now - world.began
     pauseNanoseconds = max(pauseNanoseconds, pause)
     if committed { phase = .switched }
     if let failure { throw failure }
     // A failure is not the switch's: `settle` meets it again.
-    if isSettled { try? finishSettling(session, Settler(runtime, transitions: transitions, universe: universe)) }
+    if isSettled { try? finishSettling(session) }
     return SwitchOutcome(switched: committed, blockers: blockers, pauseNanoseconds: pause, threadCount: world.threadCount)
+  }
+
+  /// Less than half of what the operator allows has passed.
+  private func isShort(_ world: WorldStop, _ options: SwitchOptions) -> Bool {
+    guard let maxPause = options.maxPause else { return true }
+    return Deadline.now - world.began < maxPause &* 500
   }
 
   /// Within an operator's `maxPause`, a thread that does not stand in time is a pause that would be too long.

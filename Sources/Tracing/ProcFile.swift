@@ -176,15 +176,11 @@ public enum ThreadList {
     systemCall(of: tid, in: pid).map { ul_is_repeatable_call($0) != 0 } ?? false
   }
 
-  /// futex(2) on x86-64, and the bits of its second argument that name the operation.
-  static let futex: UInt64 = 202
-  static let futexCommand: UInt64 = 0x7f
-
   /// The address of the futex at which a thread waits; nil when it does not.
   static func awaitedFutex(of tid: pid_t, in pid: pid_t) -> UInt64? {
     guard let words = ProcFile.read("/proc/\(pid)/task/\(tid)/syscall", limit: 256)?.split(separator: 0x20), words.count > 2,
-      ProcFile.decimal(words[0]) == futex, let address = ProcFile.hexadecimal(words[1].dropFirst(2)),
-      let operation = ProcFile.hexadecimal(words[2].dropFirst(2)), [0, 9, 6].contains(operation & futexCommand)
+      ProcFile.decimal(words[0]) == Futex.systemCall, let address = ProcFile.hexadecimal(words[1].dropFirst(2)),
+      let operation = ProcFile.hexadecimal(words[2].dropFirst(2)), Futex.waits(operation)
     else { return nil }
     return address
   }

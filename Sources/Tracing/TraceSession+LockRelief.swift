@@ -33,11 +33,15 @@ extension TraceSession {
     hindrance.holds -= 1
     hindrance.next = Deadline(afterMicroseconds: Hindrance.patience)
     let limit = Deadline(afterMicroseconds: min(microseconds, Hindrance.longest))
+    let began = Deadline.now
     do throws(CodedError) {
       let world = try stopWorld(until: limit, urgently: true, except: tid)
       receipt?.worldRunsInParts()
       holdWorld(since: world.began, until: limit)
-    } catch {}  // The threads that were stopped go on, and the call waits as it did before.
+    } catch {
+      // The threads that were stopped go on, and the call waits as it did before.
+      borrowPause = max(borrowPause, Deadline.now - began)
+    }
   }
 
   private func isKeptWaiting(_ tid: pid_t, _ hindrance: Hindrance) -> Bool {
@@ -69,7 +73,7 @@ extension TraceSession {
   /// The owner wakes somebody only if the lock's word is 2. It is 1 when one of those that we stopped had just been woken: it comes
   /// to set that again, behind the borrowed thread in the queue.
   private mutating func markContended(_ lock: UInt64, until deadline: Deadline) {
-    let isMarked = { [memory] in (try? memory.load(lock, as: UInt32.self)) != 1 }
+    let isMarked = { [memory] in (try? memory.load(lock, as: UInt32.self)) != Futex.lockedUncontended }
     guard !isMarked(), let waiter = stoppedThreads.first(where: { registers(of: $0)?.awaits(lock) == true }) else { return }
     letGoOn(waiter)
     while !isMarked() && !deadline.hasPassed { usleep(20) }
@@ -92,10 +96,9 @@ extension TraceSession {
     ThreadList.awaitedFutex(of: tid, in: pid).flatMap { owner(of: $0, but: tid) }
   }
 
-  /// The thread that has a mutex, by its third word (struct __pthread_mutex_s in <bits/struct_mutex.h>, x86-64 psABI). What is no
-  /// mutex has something else there, hardly ever the number of a thread.
+  /// The thread that has a mutex. What is no mutex has something else there, hardly ever the number of a thread.
   private func owner(of lock: UInt64, but tid: pid_t) -> pid_t? {
-    guard let owner = try? memory.load(lock &+ 8, as: pid_t.self), owner != tid, ThreadList.read(of: pid).contains(owner) else { return nil }
+    guard let owner = try? memory.load(lock &+ Futex.mutexOwner, as: pid_t.self), owner != tid, ThreadList.read(of: pid).contains(owner) else { return nil }
     return owner
   }
 
@@ -128,7 +131,7 @@ extension TraceSession {
       }
       var call = ul_system_call()
       ul_get_system_call(tid, &call)
-      if call.is_entry != 0 { isWaking = call.number == ThreadList.futex && call.arguments.0 == lock && call.wakes }
+      if call.is_entry != 0 { isWaking = call.wakes(lock) }
       if call.is_exit != 0 && isWaking { return standAtSystemCall(index) }
     }
     if let index = indexes[tid] { tracees[index].state = .attended }
@@ -158,14 +161,4 @@ extension TraceSession {
     tracees[index].stoppedAt = Deadline.now
     return true
   }
-}
-
-extension Registers {
-  /// Whether a stopped thread is to wait for a futex again as soon as it goes on.
-  fileprivate func awaits(_ futex: UInt64) -> Bool { systemCall == Int(ThreadList.futex) && raw.rdi == futex }
-}
-
-extension ul_system_call {
-  /// FUTEX_WAKE, FUTEX_WAKE_BITSET or FUTEX_UNLOCK_PI, private or not (futex(2)).
-  fileprivate var wakes: Bool { [1, 10, 7].contains(arguments.1 & ThreadList.futexCommand) }
 }
