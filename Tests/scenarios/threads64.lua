@@ -55,13 +55,16 @@ end
 local function shows(expected, rejected)
   t.sleep(0.05)
   tally()
-  local most = 0
+  local most, late = 0, 0
   for attempt = 1, 40 do
     t.sleep(0.1 + attempt / 80) -- beside other work it takes longer until each has had a turn
     local seen = tally()
-    t.eq(seen[rejected], 0, "threads with results of the other version")
+    -- A thread that had no processor since counts a call of before the change now: once.
+    late = late + seen[rejected]
+    t.ok(late <= 64, "each thread counts a call of the other version once at most")
     most = math.max(most, seen[expected])
-    if most == 64 then break end
+    if most == 64 and seen[rejected] == 0 then break end
+    if attempt == 40 then t.eq(seen[rejected], 0, "threads with results of the other version") end
   end
   t.eq(most, 64, "threads with results of this version")
 end
